@@ -1,0 +1,59 @@
+# Needs python3 (3.11 or later) with venv, and make. Everything else is set up in $(VENV) by pip.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+JOBS   ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint check-lowest fmt bench wheel clean
+.DELETE_ON_ERROR:
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed-demo ## Run the main job on an embedded server (ARGS: options of workd demo)
+	$(BIN)/workd demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## Run all tests (ARGS: options of pytest; JOBS: at the same time, most of them wait)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+check: lint test ## Format, lint, types, layers, tests: what CI asks
+
+lint: $(VENV)/.installed-dev ## The part of check that runs nothing
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-lowest: ## Run unit and contract tests with the oldest version of each dependency that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install --quiet uv
+	$(VENV)-lowest/bin/uv pip install --quiet --python $(VENV)-lowest/bin/python \
+		--resolution lowest-direct -e '.[test]'
+	$(VENV)-lowest/bin/pytest -W default tests/unit tests/contract $(ARGS)
+
+fmt: $(VENV)/.installed-dev ## Format, and fix what can be fixed by itself
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-dev ## Measure enqueue, drain and latency beside multiprocessing.Pool
+	$(BIN)/python tests/bench $(ARGS)
+
+wheel: $(VENV)/.installed-dev ## Build dist/*.whl
+	rm -rf dist
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove everything that make made
+	rm -rf $(VENV) $(VENV)-lowest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find daemon tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One virtual environment; .installed-X says that the extra X of pyproject.toml is in it.
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "workd needs Python 3.11 or later: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,123 @@
+"""workd: a pool of worker processes that survives its tasks, on one machine or fed from Redis.
+
+    from workd import task, Client, RedisPool, Pool
+
+Names are loaded when they are first used (PEP 562): a module that only says `from workd import task` loads
+neither redis nor uvloop, and a worker that imports it stays small.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workd.client.async_client import AsyncClient
+    from workd.client.handle import AsyncHandle, Handle
+    from workd.client.redis_pool import RedisPool
+    from workd.client.sync import Client
+    from workd.errors import (
+        BootError,
+        BrokerError,
+        BrokerUnavailableError,
+        ClientError,
+        EnqueueTimeoutError,
+        FencedError,
+        InvalidJobError,
+        InvalidMessageError,
+        InvalidResultError,
+        JobCancelledError,
+        JobExpiredError,
+        JobFailedError,
+        JobTimeoutError,
+        MessageError,
+        PoolClosedError,
+        PoolError,
+        ResultGoneError,
+        ResultTimeoutError,
+        ServerUnavailableError,
+        SettingsError,
+        UnknownVersionError,
+        WorkdError,
+        WorkerDiedError,
+        WrongKeyTypeError,
+    )
+    from workd.pool.local import Pool
+    from workd_tasks import Context, Reject, Retry, SoftTimeout, context, task
+
+    __version__: str
+
+__all__ = [
+    "AsyncClient",
+    "AsyncHandle",
+    "BootError",
+    "BrokerError",
+    "BrokerUnavailableError",
+    "Client",
+    "ClientError",
+    "Context",
+    "EnqueueTimeoutError",
+    "FencedError",
+    "Handle",
+    "InvalidJobError",
+    "InvalidMessageError",
+    "InvalidResultError",
+    "JobCancelledError",
+    "JobExpiredError",
+    "JobFailedError",
+    "JobTimeoutError",
+    "MessageError",
+    "Pool",
+    "PoolClosedError",
+    "PoolError",
+    "RedisPool",
+    "Reject",
+    "ResultGoneError",
+    "ResultTimeoutError",
+    "Retry",
+    "ServerUnavailableError",
+    "SettingsError",
+    "SoftTimeout",
+    "UnknownVersionError",
+    "WorkdError",
+    "WorkerDiedError",
+    "WrongKeyTypeError",
+    "__version__",
+    "context",
+    "task",
+]
+
+_ELSEWHERE = {
+    "AsyncClient": "workd.client.async_client",
+    "AsyncHandle": "workd.client.handle",
+    "Client": "workd.client.sync",
+    "Handle": "workd.client.handle",
+    "RedisPool": "workd.client.redis_pool",
+    "Pool": "workd.pool.local",
+    "Context": "workd_tasks",
+    "Reject": "workd_tasks",
+    "Retry": "workd_tasks",
+    "SoftTimeout": "workd_tasks",
+    "context": "workd_tasks",
+    "task": "workd_tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that owns it; whatever is not listed there is an error."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("workd")
+    else:
+        from importlib import import_module
+
+        value = getattr(import_module(_ELSEWHERE.get(name, "workd.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return __all__

@@ -1,0 +1,1 @@
+"""Everything that knows Redis: key names, entries, the Lua scripts, and the session that a dispatcher works with."""

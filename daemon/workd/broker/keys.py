@@ -1,0 +1,74 @@
+"""The names of the keys, and nothing else: what is where in Redis.
+
+All keys of one queue share the hash tag `{queue}`, so that they live in one slot of a Cluster and one script may
+touch them all. Used by the session, by the clients and by people's own producers: these names are part of the wire
+format and do not move.
+"""
+
+from typing import Final
+
+GROUP: Final = "workd"
+"""The consumer group of every stream."""
+
+DAEMONS: Final = "workd:daemons"
+CONTROL: Final = "workd:control"
+
+
+def prefix(queue: str) -> str:
+    """Return what all keys of this queue begin with."""
+    return f"workd:{{{queue}}}:"
+
+
+def stream(queue: str) -> str:
+    """Return the key of the stream of jobs."""
+    return f"workd:{{{queue}}}:stream"
+
+
+def inbox(queue: str) -> str:
+    """Return the key of the list that RPUSH producers use."""
+    return f"workd:{{{queue}}}:inbox"
+
+
+def scheduled(queue: str) -> str:
+    """Return the key of the sorted set of jobs that are not due yet, by due time in ms."""
+    return f"workd:{{{queue}}}:scheduled"
+
+
+def dead(queue: str) -> str:
+    """Return the key of the stream of dead letters."""
+    return f"workd:{{{queue}}}:dead"
+
+
+def leases(queue: str) -> str:
+    """Return the key of the hash of daemon id to the end of its lease in server ms."""
+    return f"workd:{{{queue}}}:leases"
+
+
+def result(queue: str, job_id: str) -> str:
+    """Return the key of a job's outcome."""
+    return f"workd:{{{queue}}}:result:{job_id}"
+
+
+def seen(queue: str, job_id: str) -> str:
+    """Return the key that claims an id which a producer gave."""
+    return f"workd:{{{queue}}}:seen:{job_id}"
+
+
+def unique(queue: str, unique_key: str) -> str:
+    """Return the key that claims a `unique` of a message."""
+    return f"workd:{{{queue}}}:unique:{unique_key}"
+
+
+def cancel(queue: str, job_id: str) -> str:
+    """Return the key whose existence cancels a job."""
+    return f"workd:{{{queue}}}:cancel:{job_id}"
+
+
+def reply(queue: str, name: str) -> str:
+    """Return the key of the stream that gets the outcomes of messages with this `reply_to`."""
+    return f"workd:{{{queue}}}:reply:{name}"
+
+
+def daemon(daemon_id: str) -> str:
+    """Return the key under which a daemon tells about itself."""
+    return f"workd:daemon:{daemon_id}"

@@ -1,0 +1,87 @@
+#!lua flags=allow-oom
+-- Take over the pending jobs of daemons whose lease is missing or has run out, and forget consumers that are no more.
+--
+-- KEYS  1 stream  2 leases  3 scheduled
+-- ARGV  1 group  2 daemon  3 server ms of our previous pass (0 = first on this connection)
+--       4 server ms until which to take nothing  5 ms after which a pause was an outage  6 ms to stay quiet after one
+--       7 most entries to take  8 most bytes to take
+--
+-- Returns {server ms, quiet until, score of the next scheduled job or '', fenced (1 or 0), {daemon taken from, ...},
+--          {{entry id, delivery count, fields}, ...}}
+--
+-- Invariant: the lease goes first, then the jobs, in one script: from then on whatever the old owner does is fenced. What
+-- is over the limit stays pending for an owner without a lease, and the next pass takes it. After an outage nobody takes
+-- anything until all have had the time to renew. A consumer is deleted only if this script saw it without a lease and with
+-- nothing pending: DELCONSUMER drops pending jobs without a word.
+
+local stream, leases, scheduled = KEYS[1], KEYS[2], KEYS[3]
+local group, me = ARGV[1], ARGV[2]
+local previous_ms, quiet_until_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
+local left, bytes_left = tonumber(ARGV[7]), tonumber(ARGV[8])
+local SLICE = 50
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local next_score = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
+
+if not redis.call('HGET', leases, me) then return {now_ms, quiet_until_ms, next_score, 1, {}, {}} end
+if now_ms - previous_ms > tonumber(ARGV[5]) then quiet_until_ms = now_ms + ARGV[6] end
+if now_ms < quiet_until_ms then return {now_ms, quiet_until_ms, next_score, 0, {}, {}} end
+
+local alive = {}
+local pairs_of_leases = redis.call('HGETALL', leases)
+for i = 1, #pairs_of_leases, 2 do
+  local name, until_ms = pairs_of_leases[i], tonumber(pairs_of_leases[i + 1])
+  alive[name] = name == me or (until_ms ~= nil and until_ms > now_ms)  -- we are: we ask
+end
+
+local function value_of(pairs_of_fields, name)
+  for i = 1, #pairs_of_fields, 2 do
+    if pairs_of_fields[i] == name then return pairs_of_fields[i + 1] end
+  end
+end
+
+local taken, taken_from = {}, {}
+
+local function take_slice(owner)
+  local rows = redis.call('XPENDING', stream, group, '-', '+', math.min(SLICE, left), owner)
+  if #rows == 0 then return false end
+  local command, deliveries = {'XCLAIM', stream, group, me, '0'}, {}
+  for i = 1, #rows do
+    command[i + 5] = rows[i][1]
+    deliveries[rows[i][1]] = rows[i][4] + 1
+  end
+  -- XCLAIM itself forgets entries that a person removed from the stream, so every slice makes the list shorter.
+  for _, entry in ipairs(redis.call(unpack(command))) do
+    taken[#taken + 1] = {entry[1], deliveries[entry[1]], entry[2]}
+    for i = 1, #entry[2] do bytes_left = bytes_left - #entry[2][i] end
+    left = left - 1
+  end
+  return true
+end
+
+local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, group)
+if consumers.err then  -- no stream, no group: the next read makes them again
+  return {now_ms, quiet_until_ms, next_score, 0, {}, {}}
+end
+for _, consumer in ipairs(consumers) do
+  local name, pending = value_of(consumer, 'name'), value_of(consumer, 'pending')
+  if not alive[name] then
+    if pending == 0 then
+      redis.call('HDEL', leases, name)
+      redis.call('XGROUP', 'DELCONSUMER', stream, group, name)
+    elseif left > 0 and bytes_left > 0 then
+      redis.call('HDEL', leases, name)
+      taken_from[#taken_from + 1] = name
+      while left > 0 and bytes_left > 0 and take_slice(name) do end
+    end
+  end
+end
+for name, is_alive in pairs(alive) do
+  if not is_alive then
+    local row = redis.call('XPENDING', stream, group, '-', '+', 1, name)
+    if #row == 0 then redis.call('HDEL', leases, name) end
+  end
+end
+return {now_ms, quiet_until_ms, next_score, 0, taken_from, taken}

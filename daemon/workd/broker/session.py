@@ -1,0 +1,328 @@
+"""One life of the connections to Redis: everything the daemon asks of it, queue by queue.
+
+Made by the supervisor from nothing and closed whole when anything on it fails; then a new one is made. The dispatcher
+calls it and holds all state about jobs; the session keeps nothing but its connections and, for each queue, when it last
+looked for jobs to take over. Blocking calls have connections of their own (`fetch` one, `wait_inbox` one per queue);
+all others share one and are answered in turn.
+
+Every method raises `BrokerUnavailableError` (close the session, make a new one), `WrongKeyTypeError` (a person has to
+look) or `BrokerError` (the command is named), and nothing else. A call that is cancelled takes its connection with it.
+It must never run a job, decide about one, or write a key except through a script or a command named here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from workd import redis_url
+from workd.broker import entries, faults, keys, ops, scripts
+from workd.broker.entries import Entry
+from workd.broker.fetching import Fetcher
+from workd.broker.link import Connector, Link, connector
+from workd.broker.ops import (
+    Admit,
+    Admitted,
+    Argument,
+    MoveReply,
+    RenewReply,
+    Settlement,
+    SettleReply,
+    TakeoverReply,
+)
+from workd.errors import BrokerUnavailableError, WrongKeyTypeError
+
+CALL_TIMEOUT_S: Final = 5.0
+SEEN_MS: Final = 3_600_000
+"""How long an id stays taken after its job's outcome."""
+CLAIM_MS: Final = 30 * 86_400_000
+"""How long a claim outlives the last thing that happened to its job: a bound, so that nothing stays for ever."""
+CANCEL_MS: Final = 3_600_000
+OUTAGE_MS: Final = 3_000
+"""A pause between two takeover passes from which we conclude that Redis, or we, were away."""
+TAKEOVER_ENTRIES: Final = 1_000
+MOVE_ITEMS: Final = 1_000
+FULL_LOOK_S: Final = 0.5
+"""How often we look into an inbox on which a full Redis lets nobody wait."""
+CALL_BYTES: Final = 8 << 20
+_PENDING_PAGE: Final = 1_000
+_ENTRIES_PAGE: Final = 100
+_ADMITTED: Final = (Admitted.RUN, Admitted.DUPLICATE, Admitted.CANCELLED, Admitted.WRONG_KEY)
+_TYPES: Final = {
+    keys.stream: b"stream",
+    keys.leases: b"hash",
+    keys.scheduled: b"zset",
+    keys.dead: b"stream",
+    keys.inbox: b"list",
+}
+
+
+@dataclass(slots=True)
+class _Pass:
+    """The last takeover pass over one queue, in server ms."""
+
+    at_ms: int = 0
+    quiet_until_ms: int = 0
+
+
+class Session:
+    """A daemon's connections to one Redis, under one daemon id."""
+
+    def __init__(self, daemon_id: str, lease_s: float, url: str, connect: Connector, *, timeout_s: float) -> None:
+        """Use `open`."""
+        self._daemon_id = daemon_id
+        self._lease_ms = int(lease_s * 1000)
+        self._url = redis_url.masked(url)
+        self._connect = connect
+        self._timeout_s = timeout_s
+        self._passes: dict[str, _Pass] = {}
+        self._inboxes: dict[str, Link] = {}
+        self._links: list[Link] = []
+        self._dead_max_entries: int | None = None
+        self._shared: Link
+        self._fetcher: Fetcher
+
+    @classmethod
+    async def open(
+        cls,
+        url: str,
+        daemon_id: str,
+        lease_s: float,
+        *,
+        connect: Connector | None = None,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+        dead_max_entries: int | None = None,
+    ) -> "Session":
+        """Connect. `connect` makes connections in place of the URL (tests without a server).
+
+        Raises `BrokerUnavailableError` if Redis cannot be reached, and `SettingsError` for a URL that is none.
+        """
+        connect = connect or connector(url, call_timeout_s, f"workd:{daemon_id}")
+        self = cls(daemon_id, lease_s, url, connect, timeout_s=call_timeout_s)
+        self._dead_max_entries = dead_max_entries
+        try:
+            async with self._asking("connecting"):
+                self._shared = await self._link()
+                blocking = await self._link()
+                client_id = await blocking.call(b"CLIENT", b"ID")
+        except BaseException:
+            await self.close()
+            raise
+        self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s)
+        return self
+
+    async def close(self) -> None:
+        """Close all connections. Safe twice."""
+        for link in self._links:
+            await link.close()
+
+    async def register(self, queue: str) -> bool:
+        """Make the stream's group if it is missing and take out our lease.
+
+        True if the lease was still there: what we have in flight is still ours. False for a first registration and
+        after a takeover.
+        """
+        places = (keys.stream, keys.leases, keys.scheduled, keys.dead, keys.inbox)
+        names = tuple(place(queue) for place in places)
+        async with self._asking("registering", queue):
+            reply = await scripts.REGISTER.call(self._shared, names, keys.GROUP, self._daemon_id, self._lease_ms)
+        return bool(reply)
+
+    async def taken(self, queue: str, entry_ids: Sequence[str]) -> list[str]:
+        """Return those of these entries that are not pending for us any more."""
+        async with self._asking("asking what was taken over", queue):
+            found = await scripts.TAKEN.call(
+                self._shared, (keys.stream(queue),), keys.GROUP, self._daemon_id, *entry_ids
+            )
+        return [entry_id.decode() for entry_id in found]
+
+    async def fetch(self, queues: Sequence[str], count: int, block_ms: int) -> list[Entry]:
+        """Return new entries: at once if there are any, else what comes within `block_ms` (0: do not wait).
+
+        Over several queues the earlier go first. A wait over several may bring one entry of each, since COUNT is per
+        stream: that is `len(queues) - 1` over `count` at the most. A group that is gone is made again.
+        """
+        async with self._asking("fetching", *queues):
+            return await self._fetcher.fetch(queues, count, block_ms)
+
+    async def interrupt(self) -> None:
+        """End the blocked `fetch`, which returns what it has got; if none blocks, the next one will not."""
+        async with self._asking("ending a blocked read"):
+            await self._fetcher.interrupt()
+
+    async def history(self, queue: str, known: Callable[[str], bool]) -> list[Entry]:
+        """Return what is pending for us and not known: reads whose reply was lost. Counts no delivery."""
+        stream = keys.stream(queue)
+        found: list[Entry] = []
+        start = b"-"
+        async with self._asking("reading what is pending", queue):
+            while rows := await self._pending(stream, start):
+                wanted = [row for row in rows if not known(row[0].decode())]
+                for first in range(0, len(wanted), _ENTRIES_PAGE):
+                    found += await self._read_again(queue, wanted[first : first + _ENTRIES_PAGE])
+                start = b"(" + rows[-1][0]
+        return found
+
+    async def admit(self, queue: str, items: Sequence[Admit]) -> list[Admitted]:
+        """Say for each job whether it may run; all are `FENCED` when our lease is gone. Asking twice is harmless.
+
+        A claim key of another type is no error of the call: it holds back its job alone (`WRONG_KEY`).
+        """
+        arguments: list[Argument] = []
+        for item in items:
+            has_id = b"1" if item.has_producer_id else b""
+            arguments += (item.entry_id, item.job_id, has_id, item.unique or b"")
+        names = (keys.stream(queue), keys.leases(queue))
+        head = (self._daemon_id, keys.prefix(queue), CLAIM_MS)
+        async with self._asking("admitting", queue):
+            reply = await scripts.ADMIT.call(self._shared, names, *head, *arguments)
+        return [Admitted.FENCED] * len(items) if reply == [-1] else [_ADMITTED[number] for number in reply]
+
+    async def settle(self, queue: str, items: Sequence[Settlement]) -> SettleReply:
+        """Record what became of these jobs and remove them, in one script; sending a batch again is harmless."""
+        if not items:
+            return SettleReply()
+        names = (keys.stream(queue), keys.leases(queue), keys.scheduled(queue), keys.dead(queue))
+        ids = [item.entry_id for item in items]
+        head: tuple[Argument, ...] = (
+            keys.GROUP,
+            self._daemon_id,
+            keys.prefix(queue),
+            SEEN_MS,
+            CLAIM_MS,
+            b"" if self._dead_max_entries is None else self._dead_max_entries,
+            len(items),
+            min(ids).partition("-")[0],
+            max(ids).partition("-")[0],
+        )
+        async with self._asking("settling", queue):
+            return SettleReply.read(await scripts.SETTLE.call(self._shared, names, *head, *ops.pack(items)))
+
+    async def renew(self, queue: str, in_flight_ids: Sequence[str]) -> RenewReply:
+        """Extend our lease, unless it is gone, and say which of these jobs were cancelled."""
+        head = (self._daemon_id, self._lease_ms, f"{keys.prefix(queue)}cancel:")
+        async with self._asking("renewing the lease", queue):
+            reply = await scripts.RENEW.call(self._shared, (keys.leases(queue),), *head, *in_flight_ids)
+        return RenewReply(fenced=reply[0] == 1, cancelled=frozenset(job_id.decode() for job_id in reply[1:]))
+
+    async def takeover(self, queue: str) -> TakeoverReply:
+        """Take jobs of daemons whose lease has ended, at most 1,000 or 8 MiB; to be called about once a second.
+
+        Quiet at first on a connection, and after a pause of over 3 s: all others get the time to renew.
+        """
+        last = self._passes.setdefault(queue, _Pass())
+        names = (keys.stream(queue), keys.leases(queue), keys.scheduled(queue))
+        quiet_ms = self._lease_ms // 3 + 1_000
+        limits = (last.at_ms, last.quiet_until_ms, OUTAGE_MS, quiet_ms, TAKEOVER_ENTRIES, CALL_BYTES)
+        async with self._asking("taking over", queue):
+            reply = await scripts.TAKEOVER.call(self._shared, names, keys.GROUP, self._daemon_id, *limits)
+        last.at_ms, last.quiet_until_ms, next_score, fenced, owners, rows = reply
+        return TakeoverReply(
+            entries=entries.from_claim(queue, rows),
+            next_due_ms=ops.due(next_score),
+            taken_from=tuple(owner.decode(errors="replace") for owner in owners),
+            fenced=fenced == 1,
+            server_ms=last.at_ms,
+        )
+
+    async def move_due(self, queue: str, limit: int = MOVE_ITEMS) -> MoveReply:
+        """Move scheduled jobs that are due into the stream. A cancelled one too: `admit` will tell who fetches it."""
+        names = (keys.stream(queue), keys.scheduled(queue))
+        limits = (keys.prefix(queue), limit, CALL_BYTES, CLAIM_MS, CANCEL_MS)
+        async with self._asking("moving what is due", queue):
+            moved, next_score = await scripts.MOVE_DUE.call(self._shared, names, *limits)
+        return MoveReply(moved, ops.due(next_score))
+
+    async def wait_inbox(self, queue: str, timeout_s: float) -> bool:
+        """Wait until something is in the inbox, and leave it there; False if nothing came."""
+        key = keys.inbox(queue)
+        async with self._asking("waiting for the inbox", queue):
+            link = self._inboxes.get(queue)
+            if link is None or link.closed:
+                link = self._inboxes[queue] = await self._link()
+            command = (b"BLMOVE", key, key, b"LEFT", b"LEFT", max(timeout_s, 0.001))
+            try:
+                return await link.call(*command, timeout_s=timeout_s + self._timeout_s) is not None
+            except OutOfMemoryError:  # Redis is full and refuses BLMOVE, though that one would need no memory
+                if await self._shared.call(b"EXISTS", key):
+                    return True
+        await asyncio.sleep(min(timeout_s, FULL_LOOK_S))
+        return False
+
+    async def move_inbox(self, queue: str) -> int:
+        """Move at most 1,000 messages or 8 MiB from the inbox into the stream and return how many."""
+        names = (keys.inbox(queue), keys.stream(queue))
+        async with self._asking("moving the inbox", queue):
+            moved: int = await scripts.MOVE_INBOX.call(self._shared, names, MOVE_ITEMS, CALL_BYTES)
+        return moved
+
+    async def trim_dead(self, queue: str, max_bytes: int, max_age_s: float) -> int:
+        """Remove the oldest dead letters beyond these limits and return how many."""
+        async with self._asking("trimming the dead letters", queue):
+            trimmed: int = await scripts.TRIM_DEAD.call(
+                self._shared, (keys.dead(queue),), max_bytes, int(max_age_s * 1000)
+            )
+        return trimmed
+
+    async def depart(self, queue: str) -> bool:
+        """Give up our lease for good, if nothing is pending for us; False if something is."""
+        names = (keys.stream(queue), keys.leases(queue))
+        async with self._asking("leaving", queue):
+            return bool(await scripts.DEPART.call(self._shared, names, keys.GROUP, self._daemon_id))
+
+    async def now_ms(self) -> int:
+        """Return the server's clock."""
+        async with self._asking("asking for the time"):
+            seconds, micros = await self._shared.call(b"TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def ping(self) -> None:
+        """Have the shared connection answer."""
+        async with self._asking("pinging"):
+            await self._shared.call(b"PING")
+
+    async def _pending(self, stream: str, start: bytes) -> list[Any]:
+        command = (b"XPENDING", stream, keys.GROUP, start, b"+", _PENDING_PAGE, self._daemon_id)
+        try:
+            rows: list[Any] = await self._shared.call(*command)
+        except ResponseError as error:
+            if faults.group_is_gone(error):
+                return []
+            raise
+        return rows
+
+    async def _read_again(self, queue: str, pending: Sequence[Any]) -> list[Entry]:
+        deliveries = {row[0]: row[3] for row in pending}
+        rows = await scripts.ENTRIES.call(self._shared, (keys.stream(queue),), keys.GROUP, *deliveries)
+        return entries.from_claim(queue, [(row[0], deliveries[row[0]], row[1]) for row in rows])
+
+    async def _link(self) -> Link:
+        link = await Link.open(self._connect, self._timeout_s)
+        self._links.append(link)
+        return link
+
+    @asynccontextmanager
+    async def _asking(self, doing: str, *queues: str) -> AsyncIterator[None]:
+        """Turn what redis-py raises into our errors."""
+        where = f"{doing}, queue {', '.join(queues)}" if queues else doing
+        try:
+            yield
+        except (RedisError, OSError) as error:
+            if faults.is_wrong_type(error):
+                await self._raise_wrong_key(queues)
+            raise faults.told(error, self._url, where) from error
+
+    async def _raise_wrong_key(self, queues: Sequence[str]) -> None:
+        """Find which of our keys holds another type, if it is one of the fixed ones."""
+        for queue in queues:
+            for place, wanted in _TYPES.items():
+                try:
+                    kind = await self._shared.call(b"TYPE", place(queue))
+                except (RedisError, OSError) as error:
+                    message = f"Redis at {self._url} went away while looking for a key of the wrong type"
+                    raise BrokerUnavailableError(message) from error
+                if kind not in (b"none", wanted):
+                    raise WrongKeyTypeError(place(queue), wanted.decode())

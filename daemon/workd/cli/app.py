@@ -1,0 +1,112 @@
+"""The typer application, and the one place where an exception becomes a line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from workd import errors
+from workd.cli import config, demo, enqueue, run, schema
+from workd.exits import Exit
+from workd_tasks import TaskError
+
+app = typer.Typer(
+    name="workd",
+    help="Run Redis task messages in a supervised pool of worker processes.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("enqueue")(enqueue.enqueue)
+app.command("config")(config.config)
+app.command("schema")(schema.schema)
+app.command("demo")(demo.demo)
+
+_NEGATIVE_NUMBER = re.compile(r"-\d")
+_FOREIGN_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command("health", context_settings=_FOREIGN_ARGUMENTS, add_help_option=False)
+def health(context: typer.Context) -> int:
+    """Ask a running daemon how it is: exit code 0 is ready."""
+    from workd.cli import health as command
+
+    return command.main(context.args)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"workd {version('workd')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks (anywhere on the line)")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Run Redis task messages in a supervised pool of worker processes."""
+
+
+def call(argv: list[str], launched: object = None) -> int:
+    """Run one command line and return its exit code. `launched` is what `__main__` started beforehand."""
+    argv, debug = _take_debug(argv)
+    try:
+        result = app(args=argv or ["--help"], prog_name="workd", standalone_mode=False, obj=launched)
+    except Exception as error:  # noqa: BLE001 - the end of the line: whatever it is becomes an exit code
+        return _report(error, debug=debug)
+    return int(result or 0)
+
+
+def _take_debug(argv: list[str]) -> tuple[list[str], bool]:
+    """Find `--debug` before or after the command's name; what comes after `--` is not ours."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    ours = [word for word in argv[:end] if word != "--debug"]
+    return ours + argv[end:], len(ours) < end
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    """Say what went wrong in one line, and what exit code that is."""
+    code = exit_code(error)
+    if debug or code is Exit.BUG:
+        traceback.print_exception(error)
+    line = " ".join(_words(error).split()) or type(error).__name__
+    hint = " (a mistake of workd's: please report it with the lines above)" if code is Exit.BUG else ""
+    sys.stderr.write(f"workd: {line}{hint}\n")
+    return code
+
+
+def _words(error: Exception) -> str:
+    """Take an error's own one-line form, which typer's have (click's, in its older versions)."""
+    format_message = getattr(error, "format_message", None)
+    said = str(format_message()) if callable(format_message) else str(error)
+    is_number = _NEGATIVE_NUMBER.match(str(getattr(error, "option_name", "")))
+    return f"{said.rstrip('.')} (for an argument, write -- before the first one)" if is_number else said
+
+
+def exit_code(error: Exception) -> Exit:
+    """Map what a command raised to how the process ends."""
+    match error:
+        case errors.SettingsError():
+            return Exit.CONFIG
+        case TaskError():
+            return Exit.TASKS
+        case errors.BootError():
+            return Exit.TASKS if error.module else Exit.BOOT
+        case errors.BrokerError() | errors.ServerUnavailableError() | errors.EnqueueTimeoutError():
+            return Exit.REDIS
+        case errors.InvalidJobError():
+            return Exit.USAGE
+        case errors.WorkdError():
+            return Exit.FAILURE
+        case _:
+            return Exit.USAGE if hasattr(error, "format_message") else Exit.BUG

@@ -1,0 +1,110 @@
+"""`workd enqueue TASK ARG…`: one message from the shell, with or without waiting for what comes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workd import settings
+from workd.cli.options import ConfigFile, settings_flags
+from workd.exits import Exit
+
+if TYPE_CHECKING:
+    from workd.client.handle import Handle
+    from workd.wire import Outcome
+
+DEFAULT_WAIT_S = 60.0
+
+
+def _seconds(value: float | None) -> float | None:
+    """Refuse what is no span of time; typer names the flag."""
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise typer.BadParameter(f"{value:g} is no number of seconds: 0 or more")
+    return value
+
+
+@settings_flags("redis_url")
+def enqueue(
+    task: Annotated[str, typer.Argument(help="the task's name", show_default=False)],
+    args: Annotated[list[str] | None, typer.Argument(help="JSON, or else a string", show_default=False)] = None,
+    kwargs: Annotated[str, typer.Option(metavar="JSON", help="arguments by name, as a JSON object")] = "{}",
+    id: Annotated[str | None, typer.Option(metavar="ID", help="name the message: a second one is a duplicate")] = None,
+    delay: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="not before so many seconds", callback=_seconds)
+    ] = None,
+    queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="the queue to put it on")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="wait for the result and print it")] = False,
+    wait_s: Annotated[
+        float | None,
+        typer.Option(metavar="SECONDS", help=f"how long --wait waits at most [{DEFAULT_WAIT_S:g}]", callback=_seconds),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON: the id, or the whole outcome")] = False,
+    config: ConfigFile = None,
+    **flags: Any,
+) -> int:
+    """Put one job on its queue; print its id, or with --wait its result."""
+    from workd.client.sync import Client
+
+    if wait_s is not None and not wait:
+        raise typer.BadParameter("it says how long --wait waits: add --wait", param_hint="--wait-s")
+    named = _keywords(kwargs)
+    values = [_value(word) for word in args or ()]
+    options = {"id": id, "delay_s": delay, "queue": queue}
+    given: Any = {name: value for name, value in options.items() if value is not None}
+    url = settings.load(flags, config).settings.redis_url
+    with Client(url) as client:
+        handle = client.with_options(**given).enqueue(task, *values, **named)
+        if wait:
+            return _wait(handle, DEFAULT_WAIT_S if wait_s is None else wait_s, as_json=as_json)
+    typer.echo(json.dumps({"id": handle.id, "queue": handle.queue}) if as_json else handle.id)
+    return Exit.OK
+
+
+def _wait(handle: Handle[Any], wait_s: float, *, as_json: bool) -> int:
+    """Wait for the job's end and print it. Ctrl-C ends the waiting alone."""
+    from workd.client.outcomes import is_of_an_earlier
+
+    try:
+        outcome = handle.outcome(wait_s)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"workd: interrupted; job {handle.id} goes on\n")
+        return Exit.INTERRUPTED
+    if is_of_an_earlier(outcome, handle.job.entry_id):
+        sys.stderr.write(f"workd: a job with the id {handle.id} was there before; this is its result\n")
+    return _print_outcome(outcome, handle, as_json=as_json)
+
+
+def _print_outcome(outcome: Outcome, handle: Handle[Any], *, as_json: bool) -> int:
+    """Print the value, or the whole outcome as JSON; a job that did not succeed raises what `get` raises."""
+    if as_json:
+        typer.echo(outcome.model_dump_json())
+        return Exit.OK if outcome.status == "succeeded" else Exit.FAILURE
+    typer.echo(json.dumps(handle.get(), ensure_ascii=False))
+    return Exit.OK
+
+
+def _value(word: str) -> Any:
+    """Read one argument: `4` is a number, `[1, 2]` a list, `"4"` and everything that is not JSON a string."""
+    try:
+        return json.loads(word, parse_constant=_no_constant)
+    except ValueError:
+        return word
+
+
+def _no_constant(word: str) -> Any:
+    """Refuse NaN and Infinity, which Python reads as JSON and JSON does not know."""
+    raise ValueError(word)
+
+
+def _keywords(text: str) -> dict[str, Any]:
+    try:
+        named = json.loads(text, parse_constant=_no_constant)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not JSON: {error}", param_hint="--kwargs") from None
+    if not isinstance(named, dict):
+        raise typer.BadParameter(f"{text!r} is not a JSON object", param_hint="--kwargs")
+    return named

@@ -1,0 +1,132 @@
+"""`workd health`: ask a running daemon how it is; 0 is ready (or alive), 1 is everything else.
+
+Made for probes that call it every second: the standard library only, no task, no typer, no pydantic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from workd.address import DEFAULT_HTTP, Address, UnixAddress, parse
+from workd.exits import Exit
+
+_MAX_ANSWER_BYTES = 1 << 20
+_OK = 200
+_LONGEST_WAIT_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the daemon said: the HTTP status and its report."""
+
+    status: int
+    report: dict[str, object]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command: one line on stdout when all is well, one on stderr when not."""
+    options = _parser().parse_args(argv)
+    try:
+        where = parse(options.http or _configured(options.config))
+        answer = ask(where, "/livez" if options.live else "/readyz", options.timeout_s)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"workd: not healthy: {_reason(error)}\n")
+        return Exit.FAILURE
+    return _tell(answer, "alive" if options.live else "ready", as_json=options.json)
+
+
+def _tell(answer: Answer, word: str, *, as_json: bool) -> int:
+    ok = answer.status == _OK
+    if as_json:
+        sys.stdout.write(json.dumps(answer.report) + "\n")
+    elif ok:
+        sys.stdout.write(f"{word}\n")
+    else:
+        reasons = answer.report.get("reasons")
+        said = "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
+        sys.stderr.write(f"workd: not {word}: {said or f'HTTP {answer.status}'}\n")
+    return Exit.OK if ok else Exit.FAILURE
+
+
+def ask(where: Address, path: str, timeout_s: float) -> Answer:
+    """Send one request and read its answer; OSError or ValueError when there is none, or none of ours."""
+    with _connect(where, timeout_s) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: workd\r\nConnection: close\r\n\r\n".encode())
+        with connection.makefile("rb") as stream:
+            raw = stream.read(_MAX_ANSWER_BYTES)
+    head, _, body = raw.partition(b"\r\n\r\n")
+    words = head.split(None, 2)
+    if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
+        raise ValueError(f"{where} is not a workd: it does not speak HTTP")
+    try:
+        report = json.loads(body)
+    except ValueError:
+        raise ValueError(f"{where} is not a workd: it answers HTTP {words[1].decode()}, no report") from None
+    return Answer(int(words[1]), report if isinstance(report, dict) else {})
+
+
+def _connect(where: Address, timeout_s: float) -> socket.socket:
+    try:
+        if not isinstance(where, UnixAddress):
+            return socket.create_connection((where.host, where.port), timeout_s)
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(timeout_s)
+            connection.connect(where.path)
+        except BaseException:
+            connection.close()
+            raise
+    except OSError as error:
+        raise ValueError(f"no daemon answers at {where}: {_reason(error)}") from None
+    return connection
+
+
+def _configured(config: str | None) -> str:
+    """Find where the daemon was told to answer, by the daemon's own rules: environment, file, default."""
+    http = os.environ.get("WORKD_HTTP")
+    if http is None:
+        path = Path(config or os.environ.get("WORKD_CONFIG") or "/etc/workd/workd.toml")
+        http = tomllib.loads(path.read_text(encoding="utf-8")).get("http") if config or path.exists() else None
+    if http == "":
+        raise ValueError("the setting http is empty: this daemon answers nowhere")
+    return str(http or DEFAULT_HTTP)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _seconds(text: str) -> float:
+    """Read how long to wait; argparse names the flag."""
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) <= _LONGEST_WAIT_S:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0, {_LONGEST_WAIT_S} at most")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors in one line like those of every other command."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(Exit.USAGE, f"workd: health: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="workd health", description="Ask a running daemon how it is: exit code 0 is ready.", allow_abbrev=False
+    )
+    parser.add_argument("--live", action="store_true", help="ask whether it is alive, instead of ready")
+    parser.add_argument("--http", metavar="ADDRESS", help=f"host:port or unix:/path [{DEFAULT_HTTP}]")
+    parser.add_argument("--config", metavar="FILE", help="the daemon's TOML file, to find the address in")
+    parser.add_argument("--timeout-s", metavar="SECONDS", type=_seconds, default=2.0, help="how long to wait [2]")
+    parser.add_argument("--json", action="store_true", help="print the whole report")
+    return parser

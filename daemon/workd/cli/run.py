@@ -1,0 +1,33 @@
+"""`workd run MODULE…`: the daemon."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from workd import log, settings
+from workd.cli.options import ConfigFile, settings_flags
+from workd.errors import SettingsError
+
+
+@settings_flags()
+def run(
+    context: typer.Context,
+    modules: Annotated[list[str] | None, typer.Argument(help="modules with tasks", show_default=False)] = None,
+    config: ConfigFile = None,
+    **flags: Any,
+) -> int:
+    """Run the daemon: fetch messages, run their tasks, settle them, until SIGTERM."""
+    loaded = settings.load({**flags, "modules": tuple(modules or ()) or None}, config)
+    chosen = loaded.settings
+    if not chosen.modules:
+        raise SettingsError("modules", "no task module is named: workd run MODULE…, or modules = [...] in a file")
+    log.configure(chosen.log_level, chosen.log_format)
+    for warning in loaded.warnings:
+        structlog.get_logger(__name__).warning(warning)
+
+    from workd import supervisor
+
+    return supervisor.run(chosen, list(chosen.modules), launched=context.obj)

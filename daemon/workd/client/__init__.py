@@ -1,0 +1,20 @@
+"""Producers: enqueue jobs and wait for what comes of them.
+
+    Client.enqueue ──▶ message ──▶ link ──XADD──▶ workd:{queue}:stream ──▶ a daemon
+                                                                             │ settle
+    Handle.get ◀── replies (table) ◀── reader ◀──XREAD── workd:{queue}:reply:<name>
+        └──────────────── GET ◀──────────────────────── workd:{queue}:result:<id>
+
+    message.py         what was given to enqueue, as the bytes of one message (pure)
+    commands.py        the Redis commands a producer sends and the shapes of their answers (pure)
+    outcomes.py        an outcome as the value or the exception that people get (pure)
+    replies.py         which outcomes have come and who waits for which (no I/O)
+    link.py            one command, one answer, one deadline, over kept connections
+    reader.py          the thread that reads reply streams
+    handle.py          Handle: one job, seen from its producer
+    sync.py            Client
+    async_link.py, async_reader.py, async_client.py      the same three for asyncio
+    redis_pool.py, pool_results.py                       the standard library's Pool, on a fleet
+
+This file imports nothing: `workd` finds the names in their modules when they are asked for.
+"""

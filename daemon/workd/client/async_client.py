@@ -1,0 +1,107 @@
+"""`AsyncClient`: enqueue jobs and await their results.
+
+Called by users inside an event loop. The same words and rules as `Client` (sync.py), awaited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+
+from workd.client import message
+from workd.client.async_core import AsyncCore
+from workd.client.handle import AsyncHandle, Job
+from workd.client.message import DEFAULT_QUEUE, JobOptions
+from workd.errors import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Unpack
+
+    from workd.client.message import Draft, Options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class AsyncClient:
+    """A producer in one event loop.
+
+        async with AsyncClient("redis://localhost:6379/0") as client:
+            handle = await client.enqueue(square, 4)
+            await handle.get(timeout=5)             # 16
+
+    Close it (`async with`, or `await close()`): a task waits for results once somebody has. Of many calls at
+    once some 30 are under way and the others wait their turn, with which their deadline begins. A call that is
+    cancelled in the middle may or may not have enqueued its job.
+    """
+
+    def __init__(self, url: str, *, deadline_s: float = 2.0, queue: str = DEFAULT_QUEUE) -> None:
+        """Check the arguments; SettingsError if `url` is none. Connects at the first call."""
+        message.check_queue(queue)
+        self.core = AsyncCore(url, deadline_s)
+        self._queue = queue
+        self._options = JobOptions()
+
+    def with_options(self, **options: Unpack[Options]) -> AsyncClient:
+        """Return a view of this client for jobs with these options; see `Client.with_options`."""
+        view = object.__new__(type(self))
+        view.core = self.core
+        view._queue = self._queue
+        view._options = message.merged(self._options, options)
+        return view
+
+    @overload
+    async def enqueue(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncHandle[R]: ...
+    @overload
+    async def enqueue(self, task: str, /, *args: object, **kwargs: object) -> AsyncHandle[Any]: ...
+
+    async def enqueue(self, task: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncHandle[Any]:
+        """Put one job on its queue and return its handle once Redis has it. Raises as `Client.enqueue`."""
+        draft = self.draft(task)
+        return await self.core.enqueue(draft, message.build(draft.target, args, kwargs, draft.fields))
+
+    @overload
+    async def enqueue_many(
+        self, task: Callable[..., R], args_of_each: Iterable[tuple[Any, ...]], /
+    ) -> list[AsyncHandle[R]]: ...
+    @overload
+    async def enqueue_many(self, task: str, args_of_each: Iterable[tuple[Any, ...]], /) -> list[AsyncHandle[Any]]: ...
+
+    async def enqueue_many(
+        self, task: str | Callable[..., Any], args_of_each: Iterable[tuple[Any, ...]], /
+    ) -> list[AsyncHandle[Any]]:
+        """Put one job per tuple of arguments on the queue; see `Client.enqueue_many`."""
+        message.refuse_own_id(self._options.id)
+        draft = self.draft(task)
+        raws = (message.build(draft.target, args, {}, draft.fields) for args in args_of_each)
+        handles: list[AsyncHandle[Any]] = []
+        try:
+            async for some in self.core.enqueue_many(draft, raws):
+                handles += some
+        except ClientError as error:
+            error.add_note(f"{len(handles)} jobs had been queued before")
+            raise
+        return handles
+
+    def result(self, id: str, /) -> AsyncHandle[Any]:
+        """Return a handle to a job of this client's queue, whoever enqueued it. Asks nobody."""
+        return AsyncHandle(self.core, Job.elsewhere(self._options.queue or self._queue, id))
+
+    async def close(self) -> None:
+        """Close the connections and end the waiting task; safe twice. Views share them."""
+        await self.core.close()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.close()
+
+    def draft(self, task: str | Callable[..., Any]) -> Draft:
+        """Say what all messages of one call have in common; for this package's use."""
+        return message.draft(task, self._options, self._queue, self.core.replies.name)

@@ -1,0 +1,125 @@
+"""What the views and handles of one asynchronous client share: see core.py, whose rules are the same.
+
+Owned here: the link, the table of replies and its reader task. Made by `AsyncClient`, for one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
+
+from workd.client import commands
+from workd.client.async_link import AsyncLink
+from workd.client.async_reader import AsyncReplyReader
+from workd.client.handle import AsyncHandle, Job
+from workd.client.outcomes import JobState, is_about_another, poll_pauses
+from workd.client.replies import NOT_LIVE, ReplyTable
+from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
+from workd.wire import Outcome, decode_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from workd.client.message import Draft
+
+Arrivals = asyncio.Queue[Outcome]
+
+_LONGEST_PAUSE_S = 3600.0
+
+
+class AsyncCore:
+    """One connection to one Redis, as far as users are concerned."""
+
+    def __init__(self, url: str, deadline_s: float) -> None:
+        """Check the URL; nothing is connected yet."""
+        self.link = AsyncLink(url, deadline_s)
+        self.replies = ReplyTable()
+        self.reader = AsyncReplyReader(self.link, self.replies)
+
+    async def close(self) -> None:
+        """Stop the reader and close the connections; safe twice."""
+        await self.reader.stop()
+        await self.link.close()
+
+    async def enqueue(self, draft: Draft, raw: bytes) -> AsyncHandle[Any]:
+        """Send one message."""
+        mark = self.replies.mark(draft.queue)
+        entry_id: bytes = await self.link.call(commands.add(draft.queue, raw))
+        return AsyncHandle(self, Job.of(draft, entry_id.decode(), self.replies, mark))
+
+    async def enqueue_many(self, draft: Draft, raws: Iterable[bytes]) -> AsyncIterator[list[AsyncHandle[Any]]]:
+        """Send many messages, and give their handles after each call."""
+        for chunk in commands.chunks(raws):
+            mark = self.replies.mark(draft.queue)
+            try:
+                entry_ids = await self.link.call(commands.add_many(draft.queue, chunk, whole_script=False))
+            except NoScriptError:  # the server has been restarted, or never had it; nothing was run
+                entry_ids = await self.link.call(commands.add_many(draft.queue, chunk, whole_script=True))
+            yield [AsyncHandle(self, Job.of(draft, entry_id.decode(), self.replies, mark)) for entry_id in entry_ids]
+
+    async def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
+        """Wait for a job's end. Raises ResultTimeoutError."""
+        end_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        arrived: Arrivals = asyncio.Queue()
+        if job.table is self.replies:
+            await self.reader.watch(job.queue)
+        self.replies.expect(job.key, arrived.put_nowait)
+        try:
+            outcome = await self._wait(job, arrived, end_s)
+        finally:
+            self.replies.forget(job.key, arrived.put_nowait)
+        if outcome is None:
+            raise ResultTimeoutError(job.id, timeout_s or 0.0)
+        return outcome
+
+    async def status(self, job: Job) -> JobState:
+        """Ask Redis where the job is."""
+        raw = await self.link.call(commands.result(job.queue, job.id))
+        if raw is not None:
+            return decode_outcome(raw).status.value
+        if not job.has_entry_id or not await self.link.call(commands.entry(job.queue, job.id)):
+            return "unknown"
+        try:
+            return "running" if await self.link.call(commands.pending(job.queue, job.id)) else "queued"
+        except ServerUnavailableError as error:
+            if commands.is_no_group(error):  # no daemon has ever served this queue
+                return "queued"
+            raise
+
+    async def _wait(self, job: Job, arrived: Arrivals, end_s: float) -> Outcome | None:
+        """Wait for a reply, or look for the result again and again where no reply is sure to come."""
+        pushed = job.table is self.replies
+        doubtful = job.mark == NOT_LIVE or job.mark != self.replies.mark(job.queue)
+        look = arrived.empty() and (not pushed or doubtful)
+        for pause_s in itertools.repeat(_LONGEST_PAUSE_S) if pushed and not job.own_id else poll_pauses():
+            outcome = await self._look_up(job) if look else None
+            left_s = end_s - time.monotonic()
+            outcome = outcome or await self._arrival(job, arrived, min(pause_s, left_s))
+            if outcome is not None or left_s <= pause_s:
+                return outcome
+            look = True
+        raise AssertionError  # the pauses never end
+
+    async def _arrival(self, job: Job, arrived: Arrivals, timeout_s: float) -> Outcome | None:
+        try:
+            async with asyncio.timeout(max(0.0, timeout_s)):
+                outcome = await arrived.get()
+        except TimeoutError:
+            return None
+        if is_about_another(outcome, own_id=job.own_id, unique=job.unique):
+            self.replies.expect(job.key, arrived.put_nowait)
+            return None
+        return outcome
+
+    async def _look_up(self, job: Job) -> Outcome | None:
+        """Look into `result:<id>`; None also while Redis is away, since whoever waits will look again."""
+        try:
+            raw = await self.link.call(commands.result(job.queue, job.id))
+        except ClientError:
+            return None
+        return None if raw is None else decode_outcome(raw)

@@ -1,0 +1,132 @@
+"""One command, one answer, one deadline, for asyncio: see link.py, whose rules and words are the same.
+
+Owned here: the sockets of an asynchronous client, of one event loop. A call that is cancelled closes its
+connection, because its answer is still to come. Unlike a blocking socket, a transport may send on what it was
+given even if the write fails: from the first byte on, a command counts as sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.asyncio.connection import Connection, ConnectionPool
+from redis.exceptions import RedisError, ResponseError
+
+from workd.client.link import REFUSALS, accepted, connection_settings, unanswered, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workd.client.commands import Command
+
+_MOST_CONNECTIONS = 32
+
+
+class AsyncLink:
+    """The connections of one client."""
+
+    def __init__(self, url: str, deadline_s: float) -> None:
+        """Check the URL; nothing is connected before the first call."""
+        self.url = url
+        self.deadline_s = deadline_s
+        self._class, self._settings = connection_settings(ConnectionPool, url)
+        self._idle: list[Connection] = []
+        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._closed = False
+
+    async def call(self, command: Command) -> Any:
+        """Send one command and return its answer; raises as `Link.call`."""
+        connection: Connection | None = None
+        try:
+            async with self._places, asyncio.timeout(self.deadline_s):  # the deadline begins with its turn
+                connection = await self._healthy()
+                answers = await _exchange(connection, [command])
+        except (RedisError, OSError) as error:
+            if connection is None:
+                raise unreachable(command, error, self.url) from error
+            raise unanswered(command, error, self.url, self.deadline_s) from error
+        finally:
+            if connection is not None:
+                await self._give_back(connection)
+        return accepted([command], answers, self.url)[0]
+
+    async def ask(self, connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        """Send commands on a connection of the caller's own and return their answers; raises as `call`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                answers = await _exchange(connection, commands)
+        except (RedisError, OSError) as error:
+            raise unanswered(commands[0], error, self.url, timeout_s) from error
+        return accepted(commands, answers, self.url)
+
+    async def connect(self, wanted_for: Command) -> Connection:
+        """Open a connection of the caller's own."""
+        try:
+            async with asyncio.timeout(self.deadline_s):
+                return await self._new()
+        except (RedisError, OSError) as error:
+            raise unreachable(wanted_for, error, self.url) from error
+
+    async def close(self) -> None:
+        """Close what is idle; what is in use is closed when it comes back."""
+        self._closed = True
+        while self._idle:
+            await disconnect(self._idle.pop())
+
+    async def _healthy(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not _closed_by_server(connection):
+                return connection
+            await disconnect(connection)
+        return await self._new()
+
+    async def _new(self) -> Connection:
+        connection: Connection = self._class(**self._settings)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:  # cancelled in mid-handshake too: nobody else will close it
+            await disconnect(connection)
+            raise
+        return connection
+
+    async def _give_back(self, connection: Connection) -> None:
+        if self._closed:
+            await disconnect(connection)
+        elif connection.is_connected:  # else redis-py has closed it: after any error and any cancelling
+            self._idle.append(connection)
+
+
+def _closed_by_server(connection: Connection) -> bool:
+    """Say whether the other end has gone, also if the loop has not had a turn to notice.
+
+    The kernel is asked: nobody has asked the server anything, so whatever can be read now is its farewell.
+    """
+    reader: asyncio.StreamReader | None = connection._reader  # noqa: SLF001 (no release of redis-py has a public
+    writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001  way that neither reads nor waits)
+    if reader is None or writer is None or reader.at_eof():
+        return True
+    poller = select.poll()
+    poller.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(poller.poll(0))
+
+
+async def disconnect(connection: Connection) -> None:
+    """Close a connection, whatever state it is in."""
+    with suppress(RedisError, OSError):
+        await connection.disconnect(nowait=True)
+
+
+async def _exchange(connection: Connection, commands: Sequence[Command]) -> list[Any]:
+    """Send commands and read an answer for each; a refusal is an answer too."""
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    answers: list[Any] = []
+    while len(answers) < len(commands) and connection.is_connected:
+        try:
+            answers.append(await connection.read_response())
+        except (ResponseError, *REFUSALS) as refusal:
+            answers.append(refusal)
+    return answers

@@ -1,0 +1,176 @@
+"""What the views and handles of one synchronous client share.
+
+Owned here: the link, the table of replies and its reader, and what becomes of them in a forked child: all
+three are made anew there, since sockets, threads and locks of the parent are of no use to it. Made by
+`Client`; handles keep it alive, and when nothing refers to it any more the reader's thread ends by itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import queue
+import time
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
+
+from workd.client import commands
+from workd.client.handle import Handle, Job
+from workd.client.link import Link
+from workd.client.outcomes import JobState, is_about_another, poll_pauses
+from workd.client.reader import ReplyReader
+from workd.client.replies import NOT_LIVE, ReplyTable
+from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
+from workd.wire import Outcome, decode_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from workd.client.message import Draft
+    from workd.client.replies import OnOutcome
+
+Arrivals = queue.SimpleQueue[Outcome]
+
+_LONGEST_PAUSE_S = 3600.0
+_cores: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+class Core:
+    """One connection to one Redis, as far as users are concerned."""
+
+    link: Link
+    replies: ReplyTable
+    reader: ReplyReader
+
+    def __init__(self, url: str, deadline_s: float) -> None:
+        """Check the URL; nothing is connected yet."""
+        self._url = url
+        self._deadline_s = deadline_s
+        self._finalizer: weakref.finalize[..., Core] | None = None
+        self.begin()
+        _cores.add(self)
+
+    def begin(self) -> None:
+        """Make everything from nothing: at first, and in a forked child."""
+        if self._finalizer is not None:
+            self._finalizer.detach()
+        self.link = Link(self._url, self._deadline_s)
+        self.replies = ReplyTable()
+        self.reader = ReplyReader(self.link, self.replies)
+        self._finalizer = weakref.finalize(self, self.reader.abandon)
+        self._finalizer.atexit = False
+
+    def close(self) -> None:
+        """Stop the reader and close the connections; safe twice."""
+        self.reader.stop()
+        self.link.close()
+
+    def enqueue(self, draft: Draft, raw: bytes) -> Handle[Any]:
+        """Send one message."""
+        mark = self.replies.mark(draft.queue)
+        entry_id: bytes = self.link.call(commands.add(draft.queue, raw))
+        return Handle(self, Job.of(draft, entry_id.decode(), self.replies, mark))
+
+    def enqueue_many(self, draft: Draft, raws: Iterable[bytes]) -> Iterator[list[Handle[Any]]]:
+        """Send many messages, and give their handles after each call."""
+        for chunk in commands.chunks(raws):
+            mark = self.replies.mark(draft.queue)
+            try:
+                entry_ids = self.link.call(commands.add_many(draft.queue, chunk, whole_script=False))
+            except NoScriptError:  # the server has been restarted, or never had it; nothing was run
+                entry_ids = self.link.call(commands.add_many(draft.queue, chunk, whole_script=True))
+            yield [Handle(self, Job.of(draft, entry_id.decode(), self.replies, mark)) for entry_id in entry_ids]
+
+    def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
+        """Wait for a job's end. Raises ResultTimeoutError."""
+        end_s = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        arrived: Arrivals = queue.SimpleQueue()
+        if job.table is self.replies:
+            self.reader.watch(job.queue)
+        self.replies.expect(job.key, arrived.put)
+        try:
+            outcome = self._wait(job, arrived, end_s)
+        finally:
+            self.replies.forget(job.key, arrived.put)
+        if outcome is None:
+            raise ResultTimeoutError(job.id, timeout_s or 0.0)
+        return outcome
+
+    def _wait(self, job: Job, arrived: Arrivals, end_s: float) -> Outcome | None:
+        """Wait for a reply, or look for the result again and again where no reply is sure to come."""
+        pushed = job.table is self.replies
+        look = arrived.empty() and (not pushed or self.is_in_doubt(job))
+        for pause_s in itertools.repeat(_LONGEST_PAUSE_S) if pushed and not job.own_id else poll_pauses():
+            outcome = self._look_up(job) if look else None
+            left_s = end_s - time.monotonic()
+            outcome = outcome or self._arrival(job, arrived, min(pause_s, left_s))
+            if outcome is not None or left_s <= pause_s:
+                return outcome
+            look = True
+        raise AssertionError  # the pauses never end
+
+    def _arrival(self, job: Job, arrived: Arrivals, timeout_s: float) -> Outcome | None:
+        try:
+            outcome = arrived.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            return None
+        if is_about_another(outcome, own_id=job.own_id, unique=job.unique):
+            self.replies.expect(job.key, arrived.put)
+            return None
+        return outcome
+
+    def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome]) -> None:
+        """Have each callback called once with its job's outcome, from the reader's thread or from here."""
+        for job, on_outcome in zip(jobs, on_outcomes, strict=True):
+            self.reader.watch(job.queue)
+            self.replies.expect(job.key, on_outcome)
+        doubtful: dict[str, list[str]] = {}
+        for job in jobs:
+            if self.is_in_doubt(job):
+                doubtful.setdefault(job.queue, []).append(job.id)
+        with suppress(ClientError):  # the reader will look for them when it is connected again
+            for queue_name, job_ids in doubtful.items():
+                self._look_up_many(queue_name, job_ids)
+
+    def _look_up_many(self, queue_name: str, job_ids: Sequence[str]) -> None:
+        for some in commands.id_chunks(job_ids):
+            for raw in filter(None, self.link.call(commands.results(queue_name, some))):
+                self.replies.deliver_raw(queue_name, raw)
+
+    def is_in_doubt(self, job: Job) -> bool:
+        """Say whether the job's outcome may have come unseen: its stream was not read all the time since."""
+        return job.mark == NOT_LIVE or job.mark != self.replies.mark(job.queue)
+
+    def _look_up(self, job: Job) -> Outcome | None:
+        """Look into `result:<id>`; None also while Redis is away, since whoever waits will look again."""
+        try:
+            raw = self.link.call(commands.result(job.queue, job.id))
+        except ClientError:
+            return None
+        return None if raw is None else decode_outcome(raw)
+
+    def status(self, job: Job) -> JobState:
+        """Ask Redis where the job is."""
+        raw = self.link.call(commands.result(job.queue, job.id))
+        if raw is not None:
+            return decode_outcome(raw).status.value
+        if not job.has_entry_id or not self.link.call(commands.entry(job.queue, job.id)):
+            return "unknown"
+        try:
+            return "running" if self.link.call(commands.pending(job.queue, job.id)) else "queued"
+        except ServerUnavailableError as error:
+            if commands.is_no_group(error):  # no daemon has ever served this queue
+                return "queued"
+            raise
+
+
+def _renew_in_child() -> None:
+    for core in list(_cores):
+        core.begin()
+
+
+os.register_at_fork(after_in_child=_renew_in_child)

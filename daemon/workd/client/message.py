@@ -1,0 +1,234 @@
+"""What was given to enqueue, as the bytes of one message.
+
+Owns the options of a job as producers write them, and how a function or a name becomes a target. Called by
+every client before anything is sent, so that a mistake is an `InvalidJobError` here and not a dead letter
+there. The rules of the wire are asked of `workd.wire`, never repeated. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic_core import to_json
+
+from workd import wire
+from workd.errors import InvalidJobError, InvalidMessageError
+from workd_tasks.define import QUEUE_RULE
+from workd_tasks.registry import task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from workd_tasks import Task
+
+DEFAULT_QUEUE = "default"
+DEFAULT_RESULT_TTL_S = 3600.0
+
+# Values of these types are the same before and after JSON: nothing is to be made of them.
+_PLAIN = (int, str, float, bool, type(None), Any)
+
+
+class Options(TypedDict, total=False):
+    """What `with_options` takes; what is not given stays as it was, None is as if it had never been given."""
+
+    queue: str | None
+    id: str | None
+    run_at: datetime | float | None
+    delay_s: float | None
+    expires_at: datetime | float | None
+    timeout: float | None
+    max_retries: int | None
+    unique: str | None
+    result_ttl: float | None
+    meta: Mapping[str, str] | None
+    trace: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How a job is to be run, checked once; times are aware datetimes or epoch seconds."""
+
+    queue: str | None = None
+    id: str | None = None
+    run_at: datetime | float | None = None
+    delay_s: float | None = None
+    expires_at: datetime | float | None = None
+    timeout: float | None = None
+    max_retries: int | None = None
+    unique: str | None = None
+    result_ttl: float | None = None
+    meta: Mapping[str, str] | None = None
+    trace: Mapping[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse here what the daemon would bury: the wire's own rules are asked."""
+        if self.run_at is not None and self.delay_s is not None:
+            raise InvalidJobError("run_at and delay_s are two ways to say one thing: give one of them")
+        if self.queue is not None:
+            check_queue(self.queue)
+        try:
+            raw = to_json({"task": "options", **self.fields(0.0)})
+        except ValueError as error:
+            raise InvalidJobError(f"options: they cannot be written as JSON: {error}") from error
+        _check_on_the_wire("options", raw)
+
+    def fields(self, now_s: float) -> dict[str, Any]:
+        """Give the envelope's fields that these options set; `now_s` is wall time, for `delay_s`."""
+        run_at = now_s + self.delay_s if self.delay_s is not None else _epoch("run_at", self.run_at)
+        candidates: dict[str, Any] = {
+            "id": self.id,
+            "run_at": run_at,
+            "expires_at": _epoch("expires_at", self.expires_at),
+            "timeout": self.timeout,
+            "max_retries": self.max_retries,
+            "unique": self.unique,
+            "result_ttl": self.result_ttl,
+            "meta": self.meta,
+            "trace": self.trace,
+        }
+        return {name: value for name, value in candidates.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be run: the registered name and, where a function was given, what is known of it."""
+
+    name: str
+    queue: str | None = None
+    result_ttl_s: float | None = None
+    signature: inspect.Signature | None = None
+    adapter: TypeAdapter[Any] | None = None  # None: the JSON value is the value
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What all messages of one call have in common."""
+
+    target: Target
+    queue: str
+    fields: Mapping[str, Any]
+    own_id: str | None
+    unique: bool
+    kept: bool
+
+
+def draft(task: str | Callable[..., Any], options: JobOptions, client_queue: str, reply_name: str) -> Draft:
+    """Bring together what the call, the task and the client say, in this order of precedence."""
+    target = resolve(task)
+    result_ttl_s = next(
+        ttl_s for ttl_s in (options.result_ttl, target.result_ttl_s, DEFAULT_RESULT_TTL_S) if ttl_s is not None
+    )
+    fields = options.fields(time.time()) | {"result_ttl": result_ttl_s}
+    if result_ttl_s > 0:
+        fields["reply_to"] = reply_name
+    return Draft(
+        target=target,
+        queue=options.queue or target.queue or client_queue,
+        fields=fields,
+        own_id=options.id,
+        unique=options.unique is not None,
+        kept=result_ttl_s > 0,
+    )
+
+
+def refuse_own_id(own_id: str | None) -> None:
+    """Refuse to give many jobs one id: all but one would be duplicates."""
+    if own_id is not None:
+        raise InvalidJobError(f"id={own_id!r} names one job and cannot be given to many; enqueue them one by one")
+
+
+def merged(options: JobOptions, given: Options) -> JobOptions:
+    """Change options; of `run_at` and `delay_s` the one that is given now replaces the other."""
+    changes: dict[str, Any] = {**given}
+    for one, other in (("run_at", "delay_s"), ("delay_s", "run_at")):
+        if one in given:
+            changes.setdefault(other, None)
+    return replace(options, **changes)
+
+
+@lru_cache(maxsize=4096)
+def resolve(task: str | Callable[..., Any]) -> Target:
+    """Say what `task`, a registered name or a function made with `@task`, stands for."""
+    if isinstance(task, str):
+        _check_on_the_wire(repr(task), to_json({"task": task}))
+        return Target(task)
+    known: Task | None = task_of(task)
+    if known is None:
+        raise InvalidJobError(
+            f"{_name_of(task)} is not a task: decorate it with @task, or give the registered name as a string"
+        )
+    options = known.options
+    return Target(
+        name=known.name,
+        queue=options.queue if options.queue != DEFAULT_QUEUE else None,
+        result_ttl_s=options.result_ttl,
+        signature=inspect.signature(task),
+        adapter=_return_adapter(task),
+    )
+
+
+def build(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], fields: Mapping[str, Any]) -> bytes:
+    """Write one message; `fields` are the envelope's other fields, ready for JSON."""
+    if target.signature is not None:
+        _check_call(target.name, target.signature, args, kwargs)
+    message: dict[str, Any] = {"task": target.name, **fields}
+    if args:
+        message["args"] = args
+    if kwargs:
+        message["kwargs"] = kwargs
+    try:
+        raw = to_json(message)
+    except (ValueError, RecursionError) as error:  # an unknown type, a circle, text that is not Unicode
+        raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
+    if b"NaN" in raw or b"Infinity" in raw:  # only then can there be what JSON has no word for
+        _check_on_the_wire(target.name, raw)
+    return raw
+
+
+def check_queue(queue: str) -> None:
+    """Refuse what cannot be a queue's name."""
+    if QUEUE_RULE.fullmatch(queue) is None:
+        raise InvalidJobError(f"queue: {queue!r} is no queue name: it must match {QUEUE_RULE.pattern}")
+
+
+def _check_call(name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise InvalidJobError(f"{name}{signature}: {error}") from error
+
+
+def _check_on_the_wire(what: str, raw: bytes) -> None:
+    try:
+        wire.decode(raw)
+    except InvalidMessageError as error:
+        raise InvalidJobError(f"{what}: {'; '.join(error.details)}") from error
+
+
+def _return_adapter(fn: Callable[..., Any]) -> TypeAdapter[Any] | None:
+    try:
+        annotation = get_type_hints(fn, include_extras=True).get("return", Any)
+        return None if any(annotation is plain for plain in _PLAIN) else TypeAdapter(annotation)
+    except (NameError, TypeError, PydanticUserError) as error:
+        raise InvalidJobError(
+            f"{_name_of(fn)}: its return annotation cannot be used ({error}); or enqueue it by name"
+        ) from error
+
+
+def _epoch(option: str, value: datetime | float | None) -> float | None:
+    if not isinstance(value, datetime):
+        return value
+    if value.tzinfo is None:
+        raise InvalidJobError(f"{option}: {value} has no time zone, so it names no moment; use an aware one")
+    return value.timestamp()
+
+
+def _name_of(task: object) -> str:
+    return getattr(task, "__qualname__", None) or repr(task)

@@ -1,0 +1,255 @@
+"""`RedisPool`: the standard library's Pool, with a fleet of daemons behind it.
+
+Called by users who move a `multiprocessing.Pool` program to workd by changing one line. Each item is one job:
+it is retried, timed out and recovered by itself. Knows nothing of connections: a client sends and waits.
+Functions must be tasks (`@task`) that the daemons have loaded: names travel, code does not.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from itertools import count, islice
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from workd.client import message
+from workd.client.message import DEFAULT_QUEUE
+from workd.client.outcomes import value_of
+from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult
+from workd.client.sync import Client
+from workd.errors import ClientError, InvalidJobError, PoolClosedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from workd.client.handle import Handle, Job
+    from workd.client.message import Draft
+    from workd.client.replies import JobKey, OnOutcome
+    from workd.wire import Outcome
+
+    Sink = Callable[[Any, BaseException | None], None]
+    Task = str | Callable[..., Any]
+
+R = TypeVar("R")
+
+_WINDOW = 1_000  # jobs that imap has under way, at most
+
+
+class RedisPool:
+    """A pool without processes of its own.
+
+        with RedisPool("redis://localhost:6379/0") as pool:
+            pool.map(square, [1, 2, 3, 4])                  # [1, 4, 9, 16]
+
+    Takes a URL, or a client: `RedisPool(client.with_options(timeout=30))`. A job that did not return raises
+    JobFailedError, JobCancelledError or JobExpiredError: the exception of the task itself stays where it was,
+    as text. Enqueuing raises as `Client.enqueue`. `chunksize` is how many messages are sent in one call,
+    nothing else.
+    """
+
+    def __init__(self, source: str | Client, *, deadline_s: float = 2.0, queue: str = DEFAULT_QUEUE) -> None:
+        """Check the arguments; `deadline_s` and `queue` are for the client that is made from a URL."""
+        self._owns_client = isinstance(source, str)
+        self._client = Client(source, deadline_s=deadline_s, queue=queue) if isinstance(source, str) else source
+        self._callbacks = CallbackThread()
+        self._changed = threading.Condition()
+        self._outstanding: dict[JobKey, Sink] = {}
+        self._ending = 0  # sinks that are being told
+        self._terminated = False
+        self._feeding: weakref.WeakSet[Arrivals[Any]] = weakref.WeakSet()
+        self._open = True
+
+    def apply(self, func: Task, args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
+        """Run one job and return its value."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(
+        self,
+        func: Task,
+        args: Iterable[Any] = (),
+        kwds: Mapping[str, Any] | None = None,
+        callback: Callable[[Any], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> AsyncResult[Any]:
+        """Run one job; the callbacks are called in a thread of their own."""
+        self._require_open()
+        result: AsyncResult[Any] = AsyncResult(self._callbacks, callback, error_callback)
+        draft = self._draft(func)
+        raw = message.build(draft.target, tuple(args), kwds or {}, draft.fields)
+        self._subscribe([self._client.core.enqueue(draft, raw)], [result.end])
+        return result
+
+    def map(self, func: Task, iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """Run one job for each item, and return the values in their order.
+
+        Waits as long as it takes, as the standard library's does: also for a daemon that is yet to be started. For
+        an end of the waiting, `map_async(...).get(timeout)`.
+        """
+        return self.map_async(func, iterable, chunksize).get()
+
+    def map_async(
+        self,
+        func: Task,
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> MapResult[Any]:
+        """Run one job for each item."""
+        singles = ((item,) for item in iterable)
+        return self.starmap_async(func, singles, chunksize, callback, error_callback)
+
+    def starmap(self, func: Task, iterable: Iterable[Iterable[Any]], chunksize: int | None = None) -> list[Any]:
+        """Run one job for each tuple of arguments, and return the values in their order."""
+        return self.starmap_async(func, iterable, chunksize).get()
+
+    def starmap_async(
+        self,
+        func: Task,
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,  # noqa: ARG002 (jobs are always sent as many to a call as fit)
+        callback: Callable[[list[Any]], object] | None = None,
+        error_callback: Callable[[BaseException], object] | None = None,
+    ) -> MapResult[Any]:
+        """Run one job for each tuple of arguments."""
+        self._require_open()
+        result = MapResult[Any](self._callbacks, callback, error_callback).begin()
+        draft = self._draft(func)
+        places = map(result.place, count())
+        for handles in self._client.core.enqueue_many(draft, _messages(draft, iterable)):
+            self._subscribe(handles, list(islice(places, len(handles))))
+        result.no_more()
+        return result
+
+    def imap(self, func: Task, iterable: Iterable[Any], chunksize: int = 1) -> Arrivals[Any]:
+        """Run one job for each item, taken as they are needed; yields the values in their order."""
+        return self._imap(func, iterable, chunksize, ordered=True)
+
+    def imap_unordered(self, func: Task, iterable: Iterable[Any], chunksize: int = 1) -> Arrivals[Any]:
+        """Run one job for each item, taken as they are needed; yields the values as they come."""
+        return self._imap(func, iterable, chunksize, ordered=False)
+
+    def close(self) -> None:
+        """Take no more work. What is under way goes on."""
+        self._open = False
+
+    def terminate(self) -> None:
+        """Take no more work and wait for nothing: what has not come raises PoolClosedError.
+
+        Jobs that are enqueued are in Redis, where they stay and are run.
+        """
+        self._open = False
+        gone = _gone()
+        for arrivals in list(self._feeding):
+            arrivals.no_more(gone)
+        with self._changed:
+            self._terminated = True
+            sinks, self._outstanding = list(self._outstanding.values()), {}
+            self._changed.notify_all()
+        for sink in sinks:
+            sink(None, gone)
+        self._callbacks.stop(join=False)
+        self._release()
+
+    def join(self) -> None:
+        """Wait until all jobs have ended and all callbacks have run; `close` or `terminate` it first."""
+        if self._open:
+            raise ValueError("Pool is still running")
+        with self._changed:
+            self._changed.wait_for(lambda: not self._outstanding and not self._ending)
+        self._callbacks.stop(join=True)
+        if not self._feeding:
+            self._release()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        self._require_open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Terminate, as the standard library's Pool does."""
+        self.terminate()
+
+    def _imap(self, func: Task, iterable: Iterable[Any], chunksize: int, *, ordered: bool) -> Arrivals[Any]:
+        self._require_open()
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be 1 or more, not {chunksize}")
+        arrivals: Arrivals[Any] = Arrivals(max(_WINDOW, chunksize), ordered=ordered)
+        raws = _messages(draft := self._draft(func), ((item,) for item in iterable))
+        self._feeding.add(arrivals)
+        feeder = threading.Thread(
+            target=self._feed, args=(arrivals, draft, raws, chunksize), name="workd-imap", daemon=True
+        )
+        feeder.start()
+        return arrivals
+
+    def _feed(self, arrivals: Arrivals[Any], draft: Draft, raws: Iterator[bytes], chunksize: int) -> None:
+        """Enqueue as room is made; runs in a thread, since the iterable may be slow or without end."""
+        places = map(arrivals.place, count())
+        try:
+            while arrivals.make_room(chunksize) and (chunk := list(islice(raws, chunksize))):
+                for handles in self._client.core.enqueue_many(draft, chunk):
+                    self._subscribe(handles, list(islice(places, len(handles))))
+        except Exception as error:  # noqa: BLE001 (the iterable's or ours: it is raised where the values are taken)
+            arrivals.no_more(error)
+        else:
+            arrivals.no_more()
+        self._feeding.discard(arrivals)
+
+    def _draft(self, func: Task) -> Draft:
+        draft = self._client.draft(func)
+        message.refuse_own_id(draft.own_id)
+        if not draft.kept:
+            raise InvalidJobError(f"{draft.target.name}: result_ttl=0 keeps no result, and a pool is there for them")
+        return draft
+
+    def _subscribe(self, handles: list[Handle[Any]], sinks: list[Sink]) -> None:
+        jobs = [handle.job for handle in handles]
+        with self._changed:
+            if not self._terminated:
+                self._outstanding.update(zip((job.key for job in jobs), sinks, strict=True))
+        if self._terminated:
+            for sink in sinks:
+                sink(None, _gone())
+        else:
+            self._client.core.subscribe(jobs, [self._on_outcome(job) for job in jobs])
+
+    def _on_outcome(self, job: Job) -> OnOutcome:
+        def on_outcome(outcome: Outcome) -> None:
+            with self._changed:
+                sink = self._outstanding.pop(job.key, None)
+                if sink is None:  # the pool was terminated
+                    return
+                self._ending += 1
+            sink(*_value_or_error(outcome, job))
+            with self._changed:
+                self._ending -= 1
+                self._changed.notify_all()
+
+        return on_outcome
+
+    def _require_open(self) -> None:
+        if not self._open:
+            raise PoolClosedError("the pool was closed: it takes no more work")
+
+    def _release(self) -> None:
+        if self._owns_client:
+            self._client.close()
+
+
+def _gone() -> PoolClosedError:
+    return PoolClosedError("the pool was terminated: jobs that were enqueued still run, nobody waits for them")
+
+
+def _messages(draft: Draft, args_of_each: Iterable[Iterable[Any]]) -> Iterator[bytes]:
+    return (message.build(draft.target, tuple(args), {}, draft.fields) for args in args_of_each)
+
+
+def _value_or_error(outcome: Outcome, job: Job) -> tuple[Any, BaseException | None]:
+    try:
+        return value_of(outcome, job.adapter), None
+    except ClientError as error:
+        return None, error

@@ -1,0 +1,119 @@
+"""`Client`: enqueue jobs and wait for their results, from threads or plain scripts.
+
+Called by users, `RedisPool` and the command line. Knows options and handles; commands, connections and
+waiting are its core's. Never sends a job twice: see link.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+
+from workd.client import message
+from workd.client.core import Core
+from workd.client.handle import Handle, Job
+from workd.client.message import DEFAULT_QUEUE, JobOptions
+from workd.errors import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Unpack
+
+    from workd.client.message import Draft, Options
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Client:
+    """A producer. Safe for threads and across fork; costs nothing until the first call.
+
+        client = Client("redis://localhost:6379/0")
+        handle = client.enqueue(square, 4)              # a function made with @task, or its name: "square"
+        handle.get(timeout=5)                           # 16
+
+    No call but waiting takes longer than `deadline_s`. `queue` is for tasks that name none themselves;
+    outcomes are kept an hour unless the task or `with_options(result_ttl=...)` says otherwise.
+    """
+
+    def __init__(self, url: str, *, deadline_s: float = 2.0, queue: str = DEFAULT_QUEUE) -> None:
+        """Check the arguments; SettingsError if `url` is none. Connects at the first call."""
+        message.check_queue(queue)
+        self.core = Core(url, deadline_s)
+        self._queue = queue
+        self._options = JobOptions()
+
+    def with_options(self, **options: Unpack[Options]) -> Client:
+        """Return a view of this client, sharing its connections, whose jobs are enqueued with these options.
+
+        `queue`, `id` (a second message with it is a duplicate), `run_at` and `expires_at` (aware datetime or
+        epoch seconds), `delay_s`, `timeout` (seconds), `max_retries`, `unique` (at most one queued or running
+        job with this key), `result_ttl` (seconds; 0 keeps no outcome), `meta`, `trace`. Raises
+        InvalidJobError.
+        """
+        view = object.__new__(type(self))
+        view.core = self.core
+        view._queue = self._queue
+        view._options = message.merged(self._options, options)
+        return view
+
+    @overload
+    def enqueue(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    @overload
+    def enqueue(self, task: str, /, *args: object, **kwargs: object) -> Handle[Any]: ...
+
+    def enqueue(self, task: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
+        """Put one job on its queue and return its handle once Redis has it.
+
+        Raises InvalidJobError (nothing was sent), ServerUnavailableError (the message says whether it was
+        sent), EnqueueTimeoutError (sent, no answer within the deadline). After the last two the job may be
+        queued: only with an `id` of one's own is it harmless to enqueue it again.
+        """
+        draft = self.draft(task)
+        return self.core.enqueue(draft, message.build(draft.target, args, kwargs, draft.fields))
+
+    @overload
+    def enqueue_many(self, task: Callable[..., R], args_of_each: Iterable[tuple[Any, ...]], /) -> list[Handle[R]]: ...
+    @overload
+    def enqueue_many(self, task: str, args_of_each: Iterable[tuple[Any, ...]], /) -> list[Handle[Any]]: ...
+
+    def enqueue_many(
+        self, task: str | Callable[..., Any], args_of_each: Iterable[tuple[Any, ...]], /
+    ) -> list[Handle[Any]]:
+        """Put one job per tuple of arguments on the queue, some hundred to a call; their handles are in order.
+
+        Raises as `enqueue`; the error's note says how many had been queued before.
+        """
+        message.refuse_own_id(self._options.id)
+        draft = self.draft(task)
+        raws = (message.build(draft.target, args, {}, draft.fields) for args in args_of_each)
+        handles: list[Handle[Any]] = []
+        try:
+            for some in self.core.enqueue_many(draft, raws):
+                handles += some
+        except ClientError as error:
+            error.add_note(f"{len(handles)} jobs had been queued before")
+            raise
+        return handles
+
+    def result(self, id: str, /) -> Handle[Any]:
+        """Return a handle to a job of this client's queue, whoever enqueued it. Asks nobody."""
+        return Handle(self.core, Job.elsewhere(self._options.queue or self._queue, id))
+
+    def close(self) -> None:
+        """Close the connections and end the waiting thread; safe twice. Views share them."""
+        self.core.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def draft(self, task: str | Callable[..., Any]) -> Draft:
+        """Say what all messages of one call have in common; for this package's use."""
+        return message.draft(task, self._options, self._queue, self.core.replies.name)

@@ -1,0 +1,235 @@
+"""One life of the connection after another: connect, register, catch up, consume; on any error all of it anew.
+
+Owns the session and the loops that use it. "Connected" is not "consuming": the consumer counts as consuming when the
+last fetch came back, not when a socket is open. Nothing survives a broken session but what the dispatcher holds, and
+that is settled in the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from workd import faultpoints, leases, schedule
+from workd.broker.session import Session
+from workd.errors import BrokerError, FencedError, WrongKeyTypeError
+from workd.pulse import Pulse
+
+if TYPE_CHECKING:
+    from workd.dispatcher import Dispatcher
+
+FIRST_BACKOFF_S = 0.05
+MAX_BACKOFF_S = 0.5
+WRONG_KEY_BACKOFF_S = 2.0
+CALL_S = 10.0  # more than any call may take beyond its block: the session itself gives up earlier
+TAKE_S = 30.0  # what a full batch of the largest messages takes to read and admit
+REDIS_TROUBLE = "Redis is not usable; trying again until it is"
+BLOCK_MS = 2000  # how long a fetch waits for the first entry; also how old the proof of consuming may grow
+
+log = structlog.get_logger("workd.consumer")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the jobs come from, and in whose name they are fetched."""
+
+    redis_url: str
+    daemon_id: str
+    queues: tuple[str, ...]
+    inbox_queues: tuple[str, ...]
+    lease_s: float
+    dead_limits: schedule.DeadLimits
+    require_redis: bool = False  # the first failure to connect is an error instead of a wait
+
+
+class Consumer:
+    """Brings entries to the dispatcher and its settlements to Redis, whatever happens to the connection."""
+
+    def __init__(self, source: Source, dispatcher: Dispatcher) -> None:
+        """Prepare; `run` does the work."""
+        self._source = source
+        self._dispatcher = dispatcher
+        self._loop = asyncio.get_running_loop()
+        self._quiet = asyncio.Event()
+        self._intake_done = asyncio.Event()
+        self._departing = asyncio.Event()
+        self._session: Session | None = None
+        self.pulse = Pulse()
+
+    async def run(self) -> None:
+        """Consume until cancelled. Raises `BrokerError` only for a first connection with `require_redis`."""
+        attempt = 0
+        while True:
+            errors = await self._until_it_breaks()
+            if self.pulse.consuming:
+                attempt = 0
+            elif self._source.require_redis and self.pulse.reconnects == 0:
+                message = f"redis_url: {errors[0]}"
+                raise BrokerError(message) from errors[0]
+            await self._back_off(attempt, errors[0])
+            attempt += 1
+
+    async def _until_it_breaks(self) -> list[BrokerError]:
+        """Run one session and return what broke it. Raises what is no `BrokerError`.
+
+        In a task of its own: a task group that is ending for an error keeps a cancellation to itself (before Python
+        3.13), and this one must not be taken for an outage.
+        """
+        session = asyncio.ensure_future(self._one_session())
+        try:
+            await asyncio.wait({session})
+        finally:
+            session.cancel()
+            await asyncio.wait({session})
+        errors: list[BrokerError] = []
+        try:
+            session.result()
+        except* BrokerError as group:
+            errors = _leaves(group)
+        return errors
+
+    async def quiet(self) -> None:
+        """Fetch nothing more; return when the last read has come back and is in the dispatcher's hands."""
+        self._quiet.set()
+        self._dispatcher.room_changed.set()
+        if self._session is None:
+            return  # nothing is being read, and the next session will not read either
+        with suppress(BrokerError):
+            await self._session.interrupt()
+        await self._intake_done.wait()
+
+    async def depart(self) -> None:
+        """Give up the leases, so that nobody waits for them to run out. Nothing can be settled after this."""
+        self._departing.set()  # a renewal would find the lease gone and break the session under the other queues
+        if self._session is None:
+            log.warning("no connection: the leases are left to run out", lease_s=self._source.lease_s)
+            return
+        for queue in self._source.queues:
+            if not await self._session.depart(queue):
+                log.warning(
+                    "jobs are still pending here; others take them over once the lease has run out", queue=queue
+                )
+
+    async def _back_off(self, attempt: int, error: BrokerError) -> None:
+        """Say what is wrong, and wait: short enough to consume within a second of Redis' return."""
+        pulse = self.pulse
+        pulse.connected = pulse.consuming = False
+        pulse.reconnects += 1
+        pulse.trouble = str(error)
+        if pulse.should_say(str(error)):
+            fenced = isinstance(error, FencedError)
+            log.warning("registering anew" if fenced else REDIS_TROUBLE, error=str(error))
+        if self._quiet.is_set():
+            self._intake_done.set()
+        delay_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+        if isinstance(error, WrongKeyTypeError):
+            delay_s = WRONG_KEY_BACKOFF_S
+        pulse.expect("the next attempt to connect", delay_s)
+        await asyncio.sleep(delay_s)
+
+    async def _one_session(self) -> None:
+        source, dispatcher, pulse = self._source, self._dispatcher, self.pulse
+        pulse.expect("connecting", 3 * CALL_S)
+        pulse.rest("the next attempt to connect")
+        session = await Session.open(source.redis_url, source.daemon_id, source.lease_s)
+        self._session = session  # before it registers: a drain that begins now has to wait for that, and depart
+        try:
+            for queue in source.queues:
+                pulse.expect("connecting", 2 * CALL_S)
+                await self._claim(session, queue)
+            dispatcher.clock.set_by(await session.now_ms())
+            pulse.connected, pulse.trouble = True, ""
+            pulse.rest("connecting")
+            async with asyncio.TaskGroup() as group:
+                group.create_task(dispatcher.settler.run(session, pulse))
+                group.create_task(
+                    leases.renew(session, dispatcher, source.queues, source.lease_s, pulse, self._departing)
+                )
+                group.create_task(self._take_in(session))
+        finally:
+            self._session = None
+            pulse.rest_all()
+            await session.close()
+
+    async def _claim(self, session: Session, queue: str) -> None:
+        """Have a lease on the queue, and stop what another daemon has taken over from us meanwhile.
+
+        Asked each time, not only when `register` says that the old lease was gone: that answer can be lost, and the
+        next attempt would find the new lease and take it for the old one.
+        """
+        lease_kept = await session.register(queue)
+        if held := list(self._dispatcher.books[queue].flights):
+            self._dispatcher.let_go(queue, await session.taken(queue, held), lease_kept=lease_kept)
+
+    async def _take_in(self, session: Session) -> None:
+        """Fetch until told to be quiet; what the last read brought is in the dispatcher's hands at the end."""
+        source, dispatcher, quiet = self._source, self._dispatcher, self._quiet
+        await self._take_unknown(session)  # in a drain too: then it is handed back
+        if not quiet.is_set():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._fetch(session))
+                for queue in source.queues:
+                    group.create_task(leases.take_over(session, dispatcher, queue, self.pulse, quiet))
+                    group.create_task(schedule.move_due(session, dispatcher.alarms[queue], queue, quiet))
+                    group.create_task(schedule.trim_dead(session, source.dead_limits, queue, quiet))
+                for queue in source.inbox_queues:
+                    group.create_task(schedule.move_inbox(session, queue, quiet))
+        self._intake_done.set()
+
+    async def _take_unknown(self, session: Session) -> None:
+        """Take what is pending for us and unknown here: reads whose reply was lost.
+
+        Asked at each connection and, between two fetches, once a lease: in a partition a server can go on handing
+        entries to a connection that we have given up, and learn only later that it is closed.
+        """
+        dispatcher = self._dispatcher
+        for queue in self._source.queues:
+            self.pulse.expect("reading what is pending", TAKE_S)
+            async with dispatcher.taking:
+                entries = await session.history(queue, dispatcher.books[queue].knows)
+                await dispatcher.take(session, entries)
+        self.pulse.rest("reading what is pending")
+
+    def _note_consuming(self) -> None:
+        if not self.pulse.consuming:
+            self.pulse.consuming = True
+            self._dispatcher.state_changed.set()
+            log.info("connected to Redis", queues=list(self._source.queues), reconnects=self.pulse.reconnects)
+
+    async def _fetch(self, session: Session) -> None:
+        dispatcher, pulse = self._dispatcher, self.pulse
+        audit_at = self._loop.time() + self._source.lease_s
+        while not self._quiet.is_set():
+            count = dispatcher.room()
+            if not count:
+                self._note_consuming()  # as much as it can
+                dispatcher.room_changed.clear()
+                await dispatcher.room_changed.wait()  # for as long as the pool is full: that is all right
+                continue
+            if self._loop.time() > audit_at:
+                audit_at = self._loop.time() + self._source.lease_s
+                await self._take_unknown(session)
+            # The first one does not wait: it is the proof that we consume.
+            block_ms = BLOCK_MS if pulse.consuming else 0
+            pulse.expect("the fetch", block_ms / 1000 + CALL_S)
+            entries = await session.fetch(self._source.queues, count, block_ms)
+            if entries:
+                faultpoints.hit("after_fetch")
+            self._note_consuming()
+            if entries:
+                pulse.expect("the fetch", TAKE_S)
+                await dispatcher.take(session, entries)
+            pulse.rest("the fetch")
+
+
+def _leaves(group: BaseExceptionGroup[BrokerError]) -> list[BrokerError]:
+    """Return the errors themselves, out of however many groups."""
+    found: list[BrokerError] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

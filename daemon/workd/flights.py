@@ -1,0 +1,90 @@
+"""The jobs that this daemon holds: everything between their fetch and the answer to their settlement.
+
+Owned by the dispatcher. An entry is in the book from the moment its fetch was read until Redis has confirmed what
+became of it, so that after a reconnect the daemon knows which of its pending entries it has never seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from workd.broker.entries import Entry
+    from workd.broker.ops import Settlement
+    from workd.retry import Policy
+    from workd.wire import Envelope
+
+
+@dataclass(slots=True)
+class Flight:
+    """One job in this daemon's hands."""
+
+    entry: Entry
+    job_id: str
+    envelope: Envelope | None = None  # None: its message could not be decoded
+    policy: Policy | None = None
+    timeout_s: float = 0.0
+    result_ttl_s: float = 0.0
+    pool_key: int = 0  # 0: not in the pool
+    settlement: Settlement | None = None  # set once its end is decided
+    complaint: str = ""  # why Redis would not take its settlement
+    cancelled: bool = False  # its worker was killed since somebody cancelled it
+    dropped: bool = False  # somebody else's now: whatever comes of it is ignored
+
+    @property
+    def task(self) -> str:
+        """The name of its task, empty if nobody could read it."""
+        return self.envelope.task if self.envelope is not None else ""
+
+    @property
+    def has_a_name(self) -> bool:
+        """Whether Redis must be asked before it may run: it has an id or a key of its own, or was here before."""
+        envelope = self.envelope
+        return self.entry.id is not None or (
+            envelope is not None and (envelope.id is not None or envelope.unique is not None)
+        )
+
+    @property
+    def delivery(self) -> int:
+        """Which run this is, from 1."""
+        return self.entry.counters.runs + 1
+
+
+@dataclass(slots=True)
+class Book:
+    """The flights of one queue, by entry id."""
+
+    queue: str
+    flights: dict[str, Flight] = field(default_factory=dict)
+
+    def open(self, flight: Flight) -> None:
+        """Write a flight down."""
+        self.flights[flight.entry.entry_id] = flight
+
+    def close(self, entry_id: str) -> None:
+        """Forget a flight: Redis has confirmed its end."""
+        self.flights.pop(entry_id, None)
+
+    def knows(self, entry_id: str) -> bool:
+        """Say whether this entry is in our hands already."""
+        return entry_id in self.flights
+
+    def job_ids(self) -> list[str]:
+        """Return the ids of the jobs whose end is not decided yet."""
+        return [flight.job_id for flight in self.flights.values() if flight.settlement is None]
+
+    def find(self, job_ids: frozenset[str]) -> Iterator[Flight]:
+        """Yield the undecided flights of these jobs."""
+        for flight in list(self.flights.values()):
+            if flight.job_id in job_ids and flight.settlement is None:
+                yield flight
+
+    def drop(self, entry_ids: Iterable[str]) -> list[Flight]:
+        """Forget these flights, since they are another daemon's now, and return them."""
+        flights = [self.flights.pop(entry_id) for entry_id in entry_ids]
+        for flight in flights:
+            flight.dropped = True
+        return flights

@@ -1,0 +1,105 @@
+"""Reading a fetched entry: what it asks for, and under which terms it runs. Pure.
+
+Called by the dispatcher for each entry, before anything is done about it. What cannot be read comes back with the
+event that says so; nothing here raises for what a producer wrote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from workd import retry, wire
+from workd.errors import InvalidMessageError, UnknownVersionError
+from workd.flights import Flight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from workd.broker.entries import Entry
+    from workd.retry import Event
+    from workd.wire import Envelope
+
+_SHOWN_BYTES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The daemon's own limits, for messages and tasks that set none."""
+
+    timeout_s: float = 3600.0
+    max_crashes: int = 3
+    max_takeovers: int = 10
+    unknown_task_s: float = 60.0
+    max_message_bytes: int = 1024 * 1024
+
+
+class Reader:
+    """Turns entries into flights under the terms of one catalogue."""
+
+    def __init__(self, limits: Limits, catalogue: Mapping[str, Mapping[str, Any]], wall: Callable[[], float]) -> None:
+        """`catalogue` is what the workers can run, by name; `wall` gives epoch seconds."""
+        self._limits = limits
+        self._catalogue = catalogue
+        self._wall = wall
+        self._default = self._policy_of({})
+        self._policies = {name: self._policy_of(options) for name, options in catalogue.items()}
+
+    def read(self, entry: Entry) -> tuple[Flight, Event | None]:
+        """Return the flight, and an event if it can't start as it is."""
+        flight = Flight(entry, entry.id or entry.entry_id, policy=self._default)
+        message = entry.message
+        if message is None:
+            fields = b", ".join(sorted(entry.fields or ())).decode(errors="replace")
+            text = f"the stream entry has no field `m` (it has: {fields[:_SHOWN_BYTES]})"
+            return flight, _refused(wire.DeadReason.INVALID, "MissingField", text)
+        if len(message) > self._limits.max_message_bytes:
+            limit = self._limits.max_message_bytes
+            text = f"the message has {len(message)} bytes, max_message_bytes is {limit}: send a reference instead"
+            return flight, _refused(wire.DeadReason.TOO_LARGE, "MessageTooLarge", text)
+        try:
+            envelope = wire.decode(message)
+        except InvalidMessageError as error:
+            return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", "; ".join(error.details))
+        except UnknownVersionError as error:
+            return flight, retry.TaskUnknown(wire.ErrorInfo(type="UnknownVersion", message=str(error)), self._wall())
+        self._apply_terms(flight, envelope)
+        return flight, None
+
+    def knows(self, task: str) -> bool:
+        """Say whether the workers can run a task of that name."""
+        return task in self._catalogue
+
+    def unknown(self, task: str) -> Event:
+        """Return the event of a task that nobody here knows."""
+        known = ", ".join(sorted(self._catalogue)[:10])
+        text = f"no task is called {task!r} here; known are: {known}"
+        return retry.TaskUnknown(wire.ErrorInfo(type="UnknownTask", message=text), self._wall())
+
+    def _apply_terms(self, flight: Flight, envelope: Envelope) -> None:
+        """Settle what holds for this job: the message's own wishes, else its task's, else the daemon's."""
+        options = self._catalogue.get(envelope.task, {})
+        policy = self._policies.get(envelope.task, self._default)
+        if envelope.max_retries is not None:
+            policy = replace(policy, max_retries=envelope.max_retries)
+        flight.envelope = envelope
+        flight.job_id = flight.entry.id or envelope.id or flight.entry.entry_id
+        flight.policy = policy
+        flight.timeout_s = envelope.timeout or options.get("timeout") or self._limits.timeout_s
+        result_ttl_s = envelope.result_ttl if envelope.result_ttl is not None else options.get("result_ttl")
+        flight.result_ttl_s = result_ttl_s or 0.0
+
+    def _policy_of(self, options: Mapping[str, Any]) -> retry.Policy:
+        limits = self._limits
+        return retry.Policy(
+            max_retries=options.get("max_retries", 0),
+            backoff_s=options.get("backoff_s", 1.0),
+            max_backoff_s=options.get("max_backoff_s", 300.0),
+            max_crashes=limits.max_crashes,
+            max_takeovers=limits.max_takeovers,
+            unknown_task_s=limits.unknown_task_s,
+        )
+
+
+def _refused(reason: wire.DeadReason, error_type: str, text: str) -> Event:
+    return retry.Refused(reason, wire.ErrorInfo(type=error_type, message=text), ran=False)

@@ -1,0 +1,74 @@
+"""A daemon's claim on what it fetched, and taking over the claims of the dead.
+
+Loops of the consumer. Renewal is the supervisor's, never a worker's: a task that holds the GIL or the CPU can't lose
+the lease. A renewal that finds the lease gone raises `FencedError`, and the daemon lets go of everything of that
+queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from workd import faultpoints
+from workd.errors import FencedError
+from workd.schedule import until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workd.broker.session import Session
+    from workd.dispatcher import Dispatcher
+    from workd.pulse import Pulse
+
+TAKEOVER_EVERY_S = 1.0
+TAKEOVER_BOUND_S = 30.0  # for a pass that brings a thousand jobs
+
+log = structlog.get_logger("workd.leases")
+
+
+async def renew(
+    session: Session,
+    dispatcher: Dispatcher,
+    queues: Sequence[str],
+    lease_s: float,
+    pulse: Pulse,
+    departing: asyncio.Event,
+) -> None:
+    """Renew every third of a lease, and hear of cancelled jobs, until `departing`."""
+    while not departing.is_set():
+        for queue in queues:
+            reply = await session.renew(queue, dispatcher.books[queue].job_ids())
+            if reply.fenced:
+                raise FencedError(queue)
+            if reply.cancelled:
+                dispatcher.cancel(queue, reply.cancelled)
+        pulse.expect("the renewal of the lease", lease_s)
+        await until(departing, asyncio.sleep(lease_s / 3))
+    pulse.rest("the renewal of the lease")
+
+
+async def take_over(session: Session, dispatcher: Dispatcher, queue: str, pulse: Pulse, quiet: asyncio.Event) -> None:
+    """Once a second, take the jobs of daemons whose lease has run out, until `quiet`."""
+    name = f"the look for jobs of dead daemons in queue {queue}"
+    while not quiet.is_set():
+        pulse.expect(name, TAKEOVER_BOUND_S)
+        async with dispatcher.taking:
+            await _take_over_once(session, dispatcher, queue)
+        await until(quiet, asyncio.sleep(TAKEOVER_EVERY_S))
+    pulse.rest(name)
+
+
+async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) -> None:
+    reply = await session.takeover(queue)
+    if reply.fenced:
+        raise FencedError(queue)
+    dispatcher.clock.set_by(reply.server_ms)  # clocks drift and are set: a measure at the connection would grow old
+    dispatcher.alarms[queue].note(reply.next_due_ms)
+    if reply.entries:
+        faultpoints.hit("after_takeover")
+        dead = list(reply.taken_from)
+        log.warning("took over jobs of dead daemons", queue=queue, jobs=len(reply.entries), daemons=dead)
+        await dispatcher.take(session, reply.entries)

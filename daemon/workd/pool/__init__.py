@@ -1,0 +1,1 @@
+"""The processes: workers, the forkserver that makes them, and the channels between."""

@@ -1,0 +1,201 @@
+"""What a worker does with one job: find the task, validate the arguments, call it, and say how that ended.
+
+The worker process calls `TaskRunner.run` for each job that it claimed, and sends what comes back as one
+frame. Every end of a task is data here: a return, an exception of any kind, `sys.exit`, a soft timeout. Only
+the death of the process is not; the supervisor sees that. It must never log on the way to success, and never
+import what a worker has no use for (redis, asyncio, uvloop).
+
+A `SoftTimeout` is turned into data when it strikes between the look-up and the end of the result's JSON. The
+worker that raises it from a signal must keep it out of the few microseconds before and after; inside a pydantic
+serializer of the task's own, pydantic makes a `PydanticSerializationError` of it: a `ResultError` here.
+"""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from workd import wire
+from workd.pool import frames
+from workd_tasks import registry, signature
+from workd_tasks.context import Context, current, never, unheard
+from workd_tasks.errors import Reject, Retry
+from workd_tasks.signature import ArgumentsError, ResultError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+MAX_MESSAGE_BYTES: Final = 4 * 1024
+MAX_TRACEBACK_BYTES: Final = 16 * 1024
+MAX_CAUSE_BYTES: Final = 1024
+_MAX_SUGGESTIONS: Final = 3
+_OWN_FILES: Final = frozenset({__file__, signature.__file__})
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerJob:
+    """One job as the worker got it; `message` is the envelope, byte for byte."""
+
+    id: str
+    task: str
+    attempt: int
+    delivery: int
+    message: bytes | memoryview
+
+
+class TaskRunner:
+    """Runs jobs, one after the other, in the thread that calls."""
+
+    __slots__ = ("_daemon_id", "_max_result_bytes", "_progress", "_should_stop")
+
+    def __init__(
+        self,
+        daemon_id: str,
+        max_result_bytes: int,
+        *,
+        should_stop: Callable[[], bool] = never,
+        progress: Callable[[float, float | None, str], None] = unheard,
+    ) -> None:
+        """Take what every job's context is made of, and the size over which a result is refused."""
+        self._daemon_id = daemon_id
+        self._max_result_bytes = max_result_bytes
+        self._should_stop = should_stop
+        self._progress = progress
+
+    def run(self, job: RunnerJob) -> tuple[int, bytes]:
+        """Run one job; return the kind of its end (see `frames`) and the payload, which is JSON."""
+        task = registry.get(job.task)
+        if task is None:
+            return frames.UNKNOWN_TASK, _unknown(job.task)
+        token = current.set(
+            Context(
+                job.id,
+                job.task,
+                job.attempt,
+                job.delivery,
+                self._daemon_id,
+                self._should_stop,
+                self._progress,
+            ),
+        )
+        try:
+            call = signature.of(task)
+            args, kwargs = call.bind(bytes(job.message))
+            payload = call.dump(task.fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 (every end of a task is data; the process must live on)
+            return _raised(job.task, error)
+        finally:
+            current.reset(token)
+        if len(payload) > self._max_result_bytes:
+            return frames.TOO_LARGE, _too_large(job.task, len(payload), self._max_result_bytes)
+        return frames.RETURNED, payload
+
+
+def _raised(task: str, error: BaseException) -> tuple[int, bytes]:
+    """Tell what the exception says about the job."""
+    match error:
+        case ArgumentsError():
+            return frames.INVALID, _info("InvalidArguments", f"task {task!r}: {_fault(error.__cause__)}")
+        case Reject():
+            return frames.REJECTED, _info("Reject", error.reason, _traceback(error), _cause(error))
+        case ResultError():
+            return frames.RAISED, _failure(error, retry=False, traceback=False)
+        case Retry():
+            return frames.RAISED, _failure(error, after_s=error.after_s)
+        case _:
+            return frames.RAISED, _failure(error)
+
+
+def _failure(
+    error: BaseException,
+    *,
+    retry: bool = True,
+    after_s: float | None = None,
+    traceback: bool = True,
+) -> bytes:
+    return to_json(
+        {
+            "type": _type_name(error),
+            "message": _clip(_text(error), MAX_MESSAGE_BYTES),
+            "traceback": _traceback(error) if traceback else None,
+            "cause": _cause(error),
+            "retry": retry,
+            "after_s": after_s,
+        },
+    )
+
+
+def _info(kind: str, message: str, traceback: str | None = None, cause: str | None = None) -> bytes:
+    text = _clip(message, MAX_MESSAGE_BYTES)
+    return wire.encode_error(wire.ErrorInfo(type=kind, message=text, traceback=traceback, cause=cause))
+
+
+def _fault(error: BaseException | None) -> str:
+    """Say what is wrong with the arguments: by pydantic's paths, or as Python says it of a call."""
+    return "; ".join(wire.describe(error)) if isinstance(error, ValidationError) else str(error)
+
+
+def _unknown(name: str) -> bytes:
+    import difflib  # only for this: the success path does without
+
+    near = difflib.get_close_matches(name, registry.all_tasks(), _MAX_SUGGESTIONS)
+    hint = f"; did you mean {', '.join(near)}?" if near else ": is its module among those that the daemon runs?"
+    return _info("UnknownTask", f"no task is called {name!r} here{hint}")
+
+
+def _too_large(task: str, size_bytes: int, limit_bytes: int) -> bytes:
+    return _info(
+        "ResultTooLarge",
+        f"task {task!r} returned {size_bytes:,} bytes of JSON, over the limit of {limit_bytes:,}; "
+        f"store large results elsewhere and return where",
+    )
+
+
+def _type_name(error: BaseException) -> str:
+    """Return the name as people write it: with its module, unless it is Python's or ours."""
+    kind = type(error)
+    own = kind.__module__ == "builtins" or kind.__module__.split(".", 1)[0] in {"workd", "workd_tasks"}
+    return kind.__qualname__ if own else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 (a __str__ of the user's own)
+        return f"<its text cannot be had: {type(broken).__name__} in __str__>"
+
+
+def _cause(error: BaseException) -> str | None:
+    """Return what `error` was raised from, or while handling, in one line."""
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    return None if cause is None else _clip(": ".join(filter(None, (_type_name(cause), _text(cause)))), MAX_CAUSE_BYTES)
+
+
+def _traceback(error: BaseException) -> str:
+    """Return the traceback with its chain of causes, from the first frame that is not ours."""
+    lines = tracebacks.format_exception(type(error), error, _after_own(error.__traceback__))
+    return _clip("".join(lines), MAX_TRACEBACK_BYTES)
+
+
+def _after_own(frame: TracebackType | None) -> TracebackType | None:
+    while frame is not None and frame.tb_frame.f_code.co_filename in _OWN_FILES:
+        frame = frame.tb_next
+    return frame
+
+
+def _clip(text: str, limit_bytes: int) -> str:
+    """Cut out the middle of what is too long: first and last lines say most. Lone surrogates become '?'."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= limit_bytes:
+        return raw.decode()
+    note = f"\n… {len(raw) - limit_bytes:,} bytes cut …\n".encode()
+    head = (limit_bytes - len(note)) // 2
+    tail = limit_bytes - len(note) - head
+    return (raw[:head] + note + raw[-tail:]).decode("utf-8", "ignore")

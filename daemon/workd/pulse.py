@@ -1,0 +1,51 @@
+"""What the consumer and its loops say about themselves, for health and the watchdog.
+
+Written by the loops, read by `vitals`, all in one event loop. Each loop says by when it will have shown up again; one
+that is later than that is stuck. A loop that rests, or waits for something that may take as long as it likes, expects
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+SAY_AGAIN_S = 30.0
+
+
+@dataclass(slots=True)
+class Pulse:
+    """The state of the connection, and by when each loop is to be heard of again."""
+
+    connected: bool = False
+    consuming: bool = False  # a fetch of this session has come back
+    trouble: str = "not connected yet"
+    reconnects: int = 0
+    _due: dict[str, float] = field(default_factory=dict)  # loop time, by what is expected
+    _said: str = ""
+    _said_at: float = 0.0
+
+    def expect(self, what: str, within_s: float) -> None:
+        """Say that `what` will be over, or said again, within this time."""
+        self._due[what] = asyncio.get_running_loop().time() + within_s
+
+    def rest(self, what: str) -> None:
+        """Say that `what` is over."""
+        self._due.pop(what, None)
+
+    def rest_all(self) -> None:
+        """Say that the session is over, and all of its loops."""
+        self._due.clear()
+
+    def overdue(self, patience_s: float) -> list[tuple[str, float]]:
+        """Return what is overdue by more than `patience_s`, and by how many seconds."""
+        now = asyncio.get_running_loop().time()
+        return [(what, now - due) for what, due in self._due.items() if now > due + patience_s]
+
+    def should_say(self, text: str) -> bool:
+        """Whether a warning is news, or old enough to be said again."""
+        now = asyncio.get_running_loop().time()
+        if text == self._said and now - self._said_at < SAY_AGAIN_S:
+            return False
+        self._said, self._said_at = text, now
+        return True

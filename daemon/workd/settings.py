@@ -1,0 +1,261 @@
+"""All settings of the daemon: their names, types, defaults and meaning, and where their values come from.
+
+`load` reads the sources in rising order (defaults, TOML file, systemd credentials, `WORKD_…` environment,
+flags) and says for each setting which one it was. The command line and `workd config` are made from this one
+table, so a new setting is a new field here and nothing else. Making a `Settings` by hand reads no source. Row
+1: no Redis, no process.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from workd import redis_url as urls
+from workd.address import DEFAULT_HTTP, parse
+from workd.errors import SettingsError
+from workd_tasks.define import QUEUE_RULE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_CONFIG: Final = Path("/etc/workd/workd.toml")
+ENV_PREFIX: Final = "WORKD_"
+SECRETS: Final = frozenset({"redis_url"})  # read from $CREDENTIALS_DIRECTORY too, and masked when shown
+_OTHER_VARIABLES: Final = frozenset({"WORKD_CONFIG", "WORKD_FAULT_POINT"})
+_MIB: Final = 1024 * 1024
+
+
+def _split(value: object) -> object:
+    """Read a list as people write it in one word: `images,default`."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Drop repetitions: a queue that is named twice is still read once a turn."""
+    return tuple(dict.fromkeys(value))
+
+
+def _address(value: str) -> str:
+    """Refuse what is no address now, not when the socket is opened."""
+    return str(parse(value)) if value else ""
+
+
+QueueName = Annotated[str, StringConstraints(pattern=f"^(?:{QUEUE_RULE.pattern})$")]
+QueueNames = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
+ModuleNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
+RedisUrl = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^(redis|rediss|unix)://\S+$"),
+    AfterValidator(urls.checked),
+]
+Seconds = Annotated[float, Field(gt=0, le=10 * 366 * 86_400, allow_inf_nan=False)]
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+class Settings(BaseSettings):
+    """One daemon's settings, checked and frozen."""
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        env_prefix=ENV_PREFIX,
+    )
+
+    redis_url: RedisUrl = Field(default="redis://localhost:6379/0", description="the Redis or Valkey server")
+    modules: ModuleNames = Field(default=(), description="task modules, where none are named on the command line")
+    queues: QueueNames = Field(
+        default=("default",), min_length=1, description="queues to serve, in order of preference"
+    )
+    inbox_queues: QueueNames = Field(default=("default",), description="queues whose inbox list (RPUSH) is served too")
+    workers: int = Field(
+        default_factory=usable_cores,
+        ge=1,
+        le=4096,
+        description="worker processes (default: one for each usable core)",
+    )
+    lease_s: Seconds = Field(
+        default=15, ge=1, description="others take over this long after a daemon's last sign of life"
+    )
+    drain_s: float = Field(
+        default=30, ge=0, le=86_400, description="running tasks may take this long to finish at a stop"
+    )
+    timeout_s: Seconds = Field(default=3600, description="how long a task may run that sets no timeout of its own")
+    max_crashes: int = Field(default=3, ge=1, description="dead after so many runs that killed their worker")
+    max_takeovers: int = Field(default=10, ge=1, description="dead after so many takeovers from daemons that died")
+    unknown_task_s: float = Field(default=60, ge=0, description="how long a task that nobody knows is tried again")
+    max_message_bytes: int = Field(
+        default=_MIB, ge=1024, description="longer messages, and longer results, are dead letters"
+    )
+    dead_max_bytes: int = Field(default=256 * _MIB, ge=_MIB, description="dead letters kept of each queue, in bytes")
+    dead_max_age_s: Seconds = Field(default=30 * 86_400, description="dead letters kept of each queue, by age")
+    http: Annotated[str, AfterValidator(_address)] = Field(
+        default=DEFAULT_HTTP, description="where health is answered: host:port or unix:/path; empty: nowhere"
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        default="info", description="least level logged"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: colours on a terminal, else JSON"
+    )
+    require_redis: bool = Field(
+        default=False, description="end at start when Redis does not answer, instead of trying on"
+    )
+
+    @property
+    def inboxes(self) -> tuple[str, ...]:
+        """The inboxes to serve: those of queues that are served at all."""
+        return tuple(queue for queue in self.queues if queue in self.inbox_queues)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what the constructor is given: the sources are `load`'s, which keeps count."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings with, for each name, where its value came from; `warnings` is for the log."""
+
+    settings: Settings
+    origins: dict[str, str]
+    warnings: tuple[str, ...] = ()
+
+    def shown(self) -> dict[str, object]:
+        """List the effective settings, with passwords masked."""
+        return {name: masked(name, getattr(self.settings, name)) for name in names()}
+
+
+def names() -> tuple[str, ...]:
+    """List the settings in the order in which they are shown."""
+    return tuple(Settings.model_fields)
+
+
+def flag(name: str) -> str:
+    """Spell a setting as a flag."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """Spell a setting as an environment variable."""
+    return ENV_PREFIX + name.upper()
+
+
+def masked(name: str, value: object) -> object:
+    """Hide what must not be printed: the password in a URL. The rest of the URL is what people look for."""
+    if name not in SECRETS:
+        return value
+    hidden = re.sub(r"(://[^:/@\s]*:)\S*(@)", r"\1***\2", str(value))
+    return re.sub(r"([?&](?:ssl_)?password=)[^&\s]*", r"\1***", hidden)
+
+
+def load(flags: Mapping[str, object], config: Path | None = None) -> Loaded:
+    """Read all sources and check them; SettingsError names the first setting that is wrong, and its source.
+
+    `flags` maps setting names to values; None is a flag that was not given. `config` is a file that has to
+    exist; without it DEFAULT_CONFIG is read if it is there.
+    """
+    layers = [
+        *_file_layers(config),
+        *_credential_layers(os.environ.get("CREDENTIALS_DIRECTORY", "")),
+        *((variable(name), {name: value}) for name, value in EnvSettingsSource(Settings)().items()),
+        *((flag(name), {name: value}) for name, value in flags.items() if value is not None),
+    ]
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(names(), "default")
+    for origin, layer in layers:
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise _settings_error(error, values, origins) from None
+    return Loaded(settings, origins, tuple(_warnings(settings, os.environ)))
+
+
+Layer = tuple[str, dict[str, Any]]
+
+
+def _file_layers(config: Path | None) -> list[Layer]:
+    path = config or DEFAULT_CONFIG
+    if config is None and not path.exists():
+        return []
+    try:
+        path.open("rb").close()  # the source below takes a missing file for an empty one
+        return [(str(path), TomlConfigSettingsSource(Settings, toml_file=path)())]
+    except OSError as error:
+        raise SettingsError("config", f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("config", f"{path} is not TOML: {error}") from None
+
+
+def _credential_layers(directory: str) -> list[Layer]:
+    """Read the secrets that systemd hands over as files (`LoadCredential=redis_url:/etc/…`)."""
+    if not directory:
+        return []
+    paths = {name: Path(directory) / name for name in sorted(SECRETS)}
+    return [
+        (f"credential {name}", {name: path.read_text(encoding="utf-8").strip()})
+        for name, path in paths.items()
+        if path.is_file()
+    ]
+
+
+def _settings_error(error: ValidationError, values: Mapping[str, Any], origins: Mapping[str, str]) -> SettingsError:
+    """Turn pydantic's list into one line about the first setting that is wrong."""
+    first, *others = error.errors(include_url=False)
+    name = str(first["loc"][0])
+    more = f" (and {len(others)} more)" if others else ""
+    if name not in Settings.model_fields:
+        return SettingsError(name, f"there is no such setting, from {origins[name]}{nearest(name, names())}{more}")
+    given = "" if name in SECRETS else f"{values.get(name)!r} "
+    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return SettingsError(name, f"{reason} ({given}from {origins[name]}){more}")
+
+
+def nearest(word: str, known: tuple[str, ...]) -> str:
+    """Guess what was meant: `; did you mean lease_s?`, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _warnings(settings: Settings, environ: Mapping[str, str]) -> list[str]:
+    """Say what is no error and yet not what anybody meant."""
+    known = {variable(name) for name in names()} | _OTHER_VARIABLES
+    unknown = sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
+    spare = [queue for queue in settings.inbox_queues if queue not in settings.queues]
+    return [
+        *(f"{name} is not a setting{nearest(name, tuple(sorted(known)))}" for name in unknown),
+        *(
+            f"inbox_queues: {queue} is not among queues: its inbox is not served"
+            for queue in spare
+            if "inbox_queues" in settings.model_fields_set
+        ),
+    ]

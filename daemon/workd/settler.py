@@ -1,0 +1,198 @@
+"""Group commit: one settle call at a time, and what ends meanwhile goes with the next.
+
+Owns every settlement from its decision until Redis has confirmed it. A batch whose answer was lost is sent again, as
+it was: the script skips what is settled already. Nothing here waits for a worker, and nothing is dropped but what a
+lost lease has made another daemon's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import structlog
+
+from workd import faultpoints
+from workd.broker.ops import Bury, Finish, Readd
+from workd.errors import FencedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from workd.broker.ops import Settlement
+    from workd.broker.session import Session
+    from workd.flights import Book, Flight
+    from workd.pulse import Pulse
+    from workd.schedule import Alarm
+
+MAX_BATCH_JOBS = 500
+MAX_BATCH_BYTES = 1024 * 1024
+STUCK_RETRY_S = 1.0
+SETTLE_BOUND_S = 15.0  # the session gives a call up earlier
+
+log = structlog.get_logger("workd.settler")
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What waits to be settled in one queue."""
+
+    book: Book
+    waiting: deque[Flight] = field(default_factory=deque)
+    sending: list[Flight] = field(default_factory=list)  # in a call whose answer has not been seen
+    held: dict[str, Flight] = field(default_factory=dict)  # by entry id: what Redis refused to take, for now
+
+    def unsend(self) -> None:
+        """Have what was sent wait again, before all others."""
+        self.waiting.extendleft(reversed(self.sending))
+        self.sending.clear()
+
+
+class Settler:
+    """The outboxes of all queues and the loop that empties them."""
+
+    def __init__(self, books: dict[str, Book], alarms: dict[str, Alarm], on_room: Callable[[], None]) -> None:
+        """`on_room` hears of every batch that is off our hands."""
+        self._alarms = alarms
+        self._outboxes = {queue: Outbox(book) for queue, book in books.items()}
+        self._on_room = on_room
+        self._wake = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.unsettled_bytes = 0
+        self.lost_replies = 0  # replies that could not be written: the job ended all the same
+        self.batches = 0
+        self.ended = 0  # jobs whose outcome is recorded
+
+    @property
+    def unsettled(self) -> int:
+        """How many decided jobs Redis has not confirmed."""
+        return sum(len(box.waiting) + len(box.sending) + len(box.held) for box in self._outboxes.values())
+
+    @property
+    def held(self) -> int:
+        """How many of them Redis refused to take."""
+        return sum(len(box.held) for box in self._outboxes.values())
+
+    def put(self, flight: Flight, settlement: Settlement) -> None:
+        """Take the decided end of a job."""
+        flight.settlement = settlement
+        self._outboxes[flight.entry.queue].waiting.append(flight)
+        self.unsettled_bytes += _size(settlement)
+        self._empty.clear()
+        self._wake.set()
+
+    def drop(self, queue: str, flights: Iterable[Flight]) -> int:
+        """Forget what is unsettled of these: they are another daemon's now. Return how many had never been sent."""
+        box, gone = self._outboxes[queue], set(map(id, flights))
+        unsent = sum(id(flight) in gone for flight in chain(box.waiting, box.held.values()))
+        for flight in [*box.waiting, *box.sending, *box.held.values()]:
+            if id(flight) in gone:
+                self._forget(flight)
+        box.waiting = deque(flight for flight in box.waiting if id(flight) not in gone)
+        box.sending = [flight for flight in box.sending if id(flight) not in gone]
+        box.held = {entry_id: flight for entry_id, flight in box.held.items() if id(flight) not in gone}
+        self._note_if_empty()
+        return unsent
+
+    async def wait_empty(self) -> None:
+        """Wait until everything decided is confirmed, but for what Redis refuses to take."""
+        await self._empty.wait()
+
+    async def run(self, session: Session, pulse: Pulse) -> None:
+        """Settle until cancelled. Raises `BrokerError` when the session breaks: `FencedError` if the lease is gone."""
+        for box in self._outboxes.values():
+            # Of a call whose answer was lost nobody knows whether it was carried out. Send the same again.
+            box.unsend()
+        self._wake.set()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for queue, box in self._outboxes.items():
+                while box.waiting:
+                    pulse.expect("settling", SETTLE_BOUND_S)
+                    await self._settle_batch(session, queue, box)
+            pulse.rest("settling")
+
+    async def _settle_batch(self, session: Session, queue: str, box: Outbox) -> None:
+        batch = self._take_batch(box)
+        settlements = [flight.settlement for flight in batch if flight.settlement is not None]
+        faultpoints.hit("before_settle")
+        reply = await session.settle(queue, settlements)
+        faultpoints.hit("after_settle")
+        if reply.fenced:
+            box.unsend()  # nothing of it was done
+            raise FencedError(queue)
+        self._alarms[queue].note(reply.next_due_ms)
+        self.batches += 1
+        if reply.lost_replies:
+            self.lost_replies += reply.lost_replies
+            log.warning("replies could not be written; the jobs have ended", queue=queue, jobs=reply.lost_replies)
+        box.sending.clear()
+        failed = dict(reply.failed)
+        for flight in batch:
+            if flight.dropped:
+                continue  # since the call went out: it is another daemon's now, and off our books
+            entry_id = flight.entry.entry_id
+            if entry_id in failed:
+                self._hold_back(box, flight, failed[entry_id])
+                continue
+            box.book.close(entry_id)
+            self._forget(flight)
+            self.ended += not isinstance(flight.settlement, Readd)
+        self._note_if_empty()
+        self._on_room()
+
+    def _take_batch(self, box: Outbox) -> list[Flight]:
+        size = 0
+        while box.waiting and len(box.sending) < MAX_BATCH_JOBS:
+            settlement = box.waiting[0].settlement
+            size += _size(settlement) if settlement is not None else 0
+            if box.sending and size > MAX_BATCH_BYTES:
+                break
+            box.sending.append(box.waiting.popleft())
+        return list(box.sending)
+
+    def _hold_back(self, box: Outbox, flight: Flight, why: str) -> None:
+        """Keep a job that Redis did not take, still pending there, and try again later."""
+        if why != flight.complaint:
+            flight.complaint = why
+            log.error(
+                "the end of a job cannot be recorded; it is kept and tried again until that is put right",
+                queue=box.book.queue,
+                job_id=flight.job_id,
+                task=flight.task,
+                delivery=flight.delivery,
+                error=why,
+            )
+        box.held[flight.entry.entry_id] = flight
+        asyncio.get_running_loop().call_later(STUCK_RETRY_S, self._try_again, box, flight)
+
+    def _try_again(self, box: Outbox, flight: Flight) -> None:
+        if box.held.get(flight.entry.entry_id) is flight:  # it may have been let go, and even be here anew
+            del box.held[flight.entry.entry_id]
+            box.waiting.append(flight)
+            self._empty.clear()
+            self._wake.set()
+
+    def _forget(self, flight: Flight) -> None:
+        if flight.settlement is not None:
+            self.unsettled_bytes -= _size(flight.settlement)
+
+    def _note_if_empty(self) -> None:
+        if not any(box.waiting or box.sending for box in self._outboxes.values()):
+            self._empty.set()
+
+
+def _size(settlement: Settlement) -> int:
+    """Return about how many bytes of a settlement go to Redis."""
+    match settlement:
+        case Finish(outcome=outcome):
+            return len(outcome or b"")
+        case Bury(outcome=outcome, message=message):
+            return len(outcome or b"") + len(message)
+        case Readd(message=message):
+            return len(message)

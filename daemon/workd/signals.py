@@ -1,0 +1,46 @@
+"""Unix signals as values to wait for. The supervisor is the one caller.
+
+The handler itself is asyncio's: at the moment of the signal only its number is written to the loop's wake-up
+pipe, and all that is done about it happens in an ordinary turn of the loop. Nothing here decides what a
+signal means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class SignalInbox:
+    """Keeps the signals that came, in order, until somebody asks for the next."""
+
+    def __init__(self, numbers: Iterable[signal.Signals] = HANDLED) -> None:
+        self._numbers = tuple(numbers)
+        self._arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Take the signals over, in the running loop (which has to be the main thread's)."""
+        if self._loop is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        for number in self._numbers:
+            self._loop.add_signal_handler(number, self._arrived.put_nowait, number)
+
+    def stop(self) -> None:
+        """Give the signals back to Python's defaults; what has arrived stays to be read."""
+        if self._loop is None:
+            return
+        for number in self._numbers:
+            self._loop.remove_signal_handler(number)
+        self._loop = None
+
+    async def next(self) -> signal.Signals:
+        """Wait for a signal. Two that come while nobody waits are two answers, in their order."""
+        return await self._arrived.get()

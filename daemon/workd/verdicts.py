@@ -1,0 +1,235 @@
+"""From what happened to a job to the settlement that records it. Pure but for the clock and the dice passed in.
+
+Called by the dispatcher. Between the two ends stands `retry.decide`, which knows the rules; this module knows how a
+frame reads and what a settlement looks like.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, Field, ValidationError
+
+from workd import retry
+from workd.broker.ops import Bury, Finish, Readd
+from workd.pool import frames
+from workd.pool.deaths import Crashed, Killed, Lost, TimedOut
+from workd.wire import DeadReason, ErrorInfo, Status, describe, encode_error, encode_outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workd.broker.ops import Settlement
+    from workd.flights import Flight
+    from workd.pool.frames import Frame
+    from workd.retry import Counters, Decision, Event
+
+_REASONS = {
+    frames.INVALID: DeadReason.INVALID,
+    frames.REJECTED: DeadReason.REJECTED,
+    frames.TOO_LARGE: DeadReason.TOO_LARGE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When the last run was, as epoch seconds; None where there was none."""
+
+    started_at: float | None = None
+    ended_at: float | None = None
+
+
+class _Wishes(BaseModel):
+    """What the payload of a raised exception says beside the error."""
+
+    retry: bool = True
+    after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+def event_of_frame(frame: Frame, now_s: float) -> Event:
+    """Return what a worker's frame says happened. Raises `FrameError` when it makes no sense: the worker is broken."""
+    if frame.kind == frames.RETURNED:
+        return retry.Returned(frame.payload)
+    try:
+        return _event_of_failure(frame, ErrorInfo.model_validate_json(frame.payload), now_s)
+    except ValidationError as invalid:
+        msg = f"a worker sent an outcome that can't be read: {'; '.join(describe(invalid))}"
+        raise frames.FrameError(msg) from invalid
+
+
+def _event_of_failure(frame: Frame, error: ErrorInfo, now_s: float) -> Event:
+    if frame.kind == frames.RAISED:
+        wishes = _Wishes.model_validate_json(frame.payload)
+        return retry.Raised(error, retry=wishes.retry, after_s=wishes.after_s)
+    if frame.kind == frames.UNKNOWN_TASK:
+        return retry.TaskUnknown(error, now_s)
+    return retry.Refused(_REASONS[frame.kind], error, ran=frame.kind != frames.INVALID)
+
+
+def event_of_loss(how: Lost) -> Event:
+    """Return what the death of a worker means for the job it was running."""
+    match how:
+        case Crashed(died):
+            message = (
+                f"the worker {died.describe()}: look for a crash in C code, a memory limit or an os._exit in the task"
+                " (each such death counts towards max_crashes)"
+            )
+            return retry.WorkerCrashed(ErrorInfo(type="WorkerDied", message=message))
+        case TimedOut(timeout_s):
+            message = f"the run was stopped after its timeout of {timeout_s:g} s; raise `timeout` if it needs more"
+            return retry.TimeOver(ErrorInfo(type="JobTimeout", message=message))
+        case Killed():
+            return retry.CutShort(started=True)
+
+
+class Clerk:
+    """Writes settlements in the name of one daemon."""
+
+    def __init__(
+        self,
+        daemon_id: str,
+        *,
+        wall: Callable[[], float] = time.time,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        """`wall` gives epoch seconds, `dice` a number in [0, 1) for the jitter of backoffs."""
+        self._daemon_id = daemon_id
+        self.wall = wall
+        self._dice = dice
+
+    def decide(self, flight: Flight, event: Event) -> Decision:
+        """Apply the rules to what happened."""
+        policy = flight.policy or retry.Policy()
+        return retry.decide(flight.entry.counters, policy, event, self._dice())
+
+    def write(self, flight: Flight, decision: Decision, times: Times) -> Settlement:
+        """Return the settlement of a decision."""
+        match decision:
+            case retry.Succeed(counters, value):
+                return self._finish(flight, Status.SUCCEEDED, counters, times, value_json=value)
+            case retry.Die(counters, reason, error):
+                return self._bury(flight, counters, reason, error, times)
+            case retry.Again(counters=counters, delay_s=delay_s):
+                due_ms = int((self.wall() + delay_s) * 1000) if delay_s > 0 else None
+                return self.readd(flight, counters, due_ms)
+            case retry.GoOn():
+                msg = "a job that goes on has nothing to settle"
+                raise ValueError(msg)
+
+    def cancelled(self, flight: Flight, message: str, *, run: Times | None = None) -> Settlement:
+        """End a job that was cancelled; `run`: the run that was cut short for it."""
+        error = encode_error(ErrorInfo(type="cancelled", message=message))
+        counters = flight.entry.counters
+        if run is not None:
+            counters = replace(counters, handbacks=counters.handbacks + 1)
+        return self._finish(flight, Status.CANCELLED, counters, run or Times(), error_json=error)
+
+    def duplicate(self, flight: Flight) -> Settlement:
+        """End a job whose `id` or `unique` key another one holds, and leave that one's traces alone."""
+        text = "another job with this `id` or `unique` key is queued, running or has just ended"
+        error = encode_error(ErrorInfo(type="duplicate", message=text))
+        counters = flight.entry.counters
+        return self._finish(flight, Status.CANCELLED, counters, Times(), error_json=error, duplicate=True)
+
+    def broken(self, flight: Flight, error: Exception) -> Settlement:
+        """Bury a job that this daemon cannot handle, so that it harms no other; the log has the traceback."""
+        text = f"workd could not handle this job ({type(error).__name__}: {error}): please report it with the log"
+        info = ErrorInfo(type="InternalError", message=text)
+        return self._bury(flight, flight.entry.counters, DeadReason.FAILED, info, Times())
+
+    def expired(self, flight: Flight) -> Settlement:
+        """End a job that has not started in time."""
+        message = "it had not started by its `expires_at`; add workers, or give it more time"
+        error = encode_error(ErrorInfo(type="Expired", message=message))
+        return self._finish(flight, Status.EXPIRED, flight.entry.counters, Times(), error_json=error)
+
+    def readd(self, flight: Flight, counters: Counters, due_ms: int | None) -> Settlement:
+        """Put a job back into the queue, or among the scheduled ones."""
+        entry, envelope = flight.entry, flight.envelope
+        return Readd(
+            entry_id=entry.entry_id,
+            job_id=flight.job_id,
+            message=entry.message or b"",
+            counters=counters,
+            enqueued_ms=entry.enqueued_ms,
+            signature=entry.signature,
+            has_producer_id=envelope is not None and envelope.id is not None,
+            unique=envelope.unique if envelope is not None else None,
+            due_ms=due_ms,
+        )
+
+    def _finish(
+        self,
+        flight: Flight,
+        status: Status,
+        counters: Counters,
+        times: Times,
+        *,
+        value_json: bytes | None = None,
+        error_json: bytes | None = None,
+        duplicate: bool = False,
+    ) -> Finish:
+        envelope = flight.envelope
+        outcome = self._outcome(flight, status, counters, times, value_json, error_json)
+        return Finish(
+            entry_id=flight.entry.entry_id,
+            job_id=flight.job_id,
+            outcome=outcome,
+            result_ttl_s=flight.result_ttl_s,
+            reply_to=envelope.reply_to if envelope is not None else None,
+            has_producer_id=envelope is not None and envelope.id is not None,
+            unique=envelope.unique if envelope is not None else None,
+            duplicate=duplicate,
+        )
+
+    def _bury(self, flight: Flight, counters: Counters, reason: DeadReason, error: ErrorInfo, times: Times) -> Bury:
+        envelope, entry = flight.envelope, flight.entry
+        error_json = encode_error(error)
+        return Bury(
+            entry_id=entry.entry_id,
+            job_id=flight.job_id,
+            outcome=self._outcome(flight, Status.DEAD, counters, times, None, error_json),
+            result_ttl_s=flight.result_ttl_s,
+            reply_to=envelope.reply_to if envelope is not None else None,
+            has_producer_id=envelope is not None and envelope.id is not None,
+            unique=envelope.unique if envelope is not None else None,
+            message=entry.message or b"",
+            entry_fields=entry.fields_json() if entry.message is None else None,
+            reason=reason.value,
+            error=error_json,
+            task=flight.task,
+            attempts=counters.attempts,
+            deliveries=counters.runs,
+            signature=entry.signature,
+        )
+
+    def _outcome(
+        self,
+        flight: Flight,
+        status: Status,
+        counters: Counters,
+        times: Times,
+        value_json: bytes | None,
+        error_json: bytes | None,
+    ) -> bytes | None:
+        """Return the outcome as bytes, or None when nobody asked for it: most jobs."""
+        envelope = flight.envelope
+        if flight.result_ttl_s <= 0 and (envelope is None or envelope.reply_to is None):
+            return None
+        ended_at = times.ended_at if times.ended_at is not None else self.wall()
+        return encode_outcome(
+            flight.job_id,
+            flight.task,
+            status,
+            value_json,
+            error_json,
+            counters.attempts,
+            counters.runs,
+            flight.entry.enqueued_ms / 1000,
+            times.started_at,
+            ended_at,
+            self._daemon_id,
+        )

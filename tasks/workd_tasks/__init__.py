@@ -1,0 +1,35 @@
+"""Writing tasks: `@task` on a plain typed function, `context()` inside it, and a few exceptions.
+
+    from workd_tasks import task
+
+    @task(timeout=30, max_retries=5)
+    def square(x: int) -> int:
+        return x * x
+
+This package knows no Redis and no processes; importing it loads neither, nor pydantic.
+"""
+
+from workd_tasks.context import Context, context
+from workd_tasks.define import Task, TaskOptions, task
+from workd_tasks.errors import (
+    NoContextError,
+    Reject,
+    Retry,
+    SoftTimeout,
+    TaskDefinitionError,
+    TaskError,
+)
+
+__all__ = [
+    "Context",
+    "NoContextError",
+    "Reject",
+    "Retry",
+    "SoftTimeout",
+    "Task",
+    "TaskDefinitionError",
+    "TaskError",
+    "TaskOptions",
+    "context",
+    "task",
+]

@@ -1,0 +1,143 @@
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from workd.cli import health
+from workd.exits import Exit
+
+
+@contextmanager
+def daemon(answer: bytes) -> Iterator[str]:
+    """A daemon as far as a probe can see: one answer to every request."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                requests.append(connection.recv(4096))
+                connection.sendall(answer)
+
+        requests: list[bytes] = []
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def report(status: int, **fields: object) -> bytes:
+    return b"HTTP/1.1 %d X\r\n\r\n" % status + json.dumps(fields).encode()
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORKD_HTTP", raising=False)
+    monkeypatch.delenv("WORKD_CONFIG", raising=False)
+
+
+def test_a_ready_daemon_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(report(200, ok=True)) as where:
+        assert health.main(["--http", where]) == Exit.OK
+    assert capsys.readouterr().out == "ready\n"
+
+
+def test_a_live_daemon_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(report(200, ok=True)) as where:
+        assert health.main(["--live", "--http", where]) == Exit.OK
+    assert capsys.readouterr().out == "alive\n"
+
+
+def test_a_daemon_that_is_not_ready_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(report(503, ok=False, reasons=["draining", "redis is away"])) as where:
+        assert health.main(["--http", where]) == Exit.FAILURE
+    assert capsys.readouterr().err == "workd: not ready: draining; redis is away\n"
+
+
+def test_the_whole_report_is_printed_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(report(503, ok=False, workers=3)) as where:
+        assert health.main(["--json", "--http", where]) == Exit.FAILURE
+    assert json.loads(capsys.readouterr().out) == {"ok": False, "workers": 3}
+
+
+def test_nobody_there_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert health.main(["--http", f"unix:{tmp_path}/none.sock"]) == Exit.FAILURE
+    assert capsys.readouterr().err == (
+        f"workd: not healthy: no daemon answers at unix:{tmp_path}/none.sock: No such file or directory\n"
+    )
+
+
+def test_a_daemon_that_hangs_is_not_healthy(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert health.main(["--http", where, "--timeout-s", "0.1"]) == Exit.FAILURE
+    assert "timed out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 200 OK\r\n\r\nhello"])
+def test_something_else_on_that_port_is_not_healthy(answer: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(answer) as where:
+        assert health.main(["--http", where]) == Exit.FAILURE
+    assert "is not a workd" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_one_line_and_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        health.main(["--htp", "x"])
+    assert caught.value.code == Exit.USAGE
+    assert capsys.readouterr().err == "workd: health: unrecognized arguments: --htp x\n"
+
+
+def test_the_address_is_found_where_the_daemon_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "workd.toml"
+    config.write_text('http = "127.0.0.1:5"')
+    assert health._configured(str(config)) == "127.0.0.1:5"
+    monkeypatch.setenv("WORKD_CONFIG", str(config))
+    assert health._configured(None) == "127.0.0.1:5"
+    monkeypatch.setenv("WORKD_HTTP", "127.0.0.1:6")
+    assert health._configured(None) == "127.0.0.1:6"
+    monkeypatch.setenv("WORKD_HTTP", "")
+    with pytest.raises(ValueError, match="answers nowhere"):
+        health._configured(None)
+
+
+def test_a_probe_loads_the_standard_library_alone() -> None:
+    program = (
+        "import sys; sys.argv = ['workd', 'health', '--http', '127.0.0.1:1']; from workd.__main__ import main; main();"
+        "print(*{name.partition('.')[0] for name in sys.modules} - sys.stdlib_module_names)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert set(done.stdout.split()) <= {"workd", "__main__"}
+
+
+async def test_a_slow_answer_is_waited_for() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in report(200, ok=True):
+            writer.write(bytes([byte]))
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        assert await asyncio.to_thread(health.main, ["--http", f"127.0.0.1:{port}"]) == Exit.OK
+
+
+@pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "1e300", "soon"])
+def test_a_wait_that_is_no_span_of_time_is_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        health.main(["--timeout-s", seconds])
+    assert caught.value.code == Exit.USAGE
+    assert "--timeout-s" in capsys.readouterr().err

@@ -1,0 +1,127 @@
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from workd_tasks import TaskDefinitionError, TaskOptions, registry, task
+
+
+@pytest.fixture(autouse=True)
+def empty_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_by_name", {})
+    monkeypatch.setattr(registry, "_by_function", {})
+
+
+def double(x: int) -> int:
+    """Return twice x."""
+    return 2 * x
+
+
+def test_the_same_function_comes_back() -> None:
+    assert task(double) is double
+    assert task(name="other")(double) is double
+    assert double(2) == 4
+    assert pickle.loads(pickle.dumps(task(double))) is double
+
+
+def test_the_name_is_the_functions_own() -> None:
+    task(double)
+    known = registry.get("double")
+    assert known is not None
+    assert (known.fn, known.module, known.qualname) == (double, __name__, "double")
+    assert known.place.startswith(f"{__name__}.double ({__file__}:")
+    assert known.options == TaskOptions()
+
+
+def test_options_and_name_are_kept() -> None:
+    task(name="img.resize:v2", queue="images", timeout=30, max_retries=5, backoff_s=0, result_ttl=60)(double)
+    known = registry.get("img.resize:v2")
+    assert known is not None
+    assert known.options == TaskOptions("images", 30, 5, 0, 300.0, 60)
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a b", "a/b", "x" * 129, "größe", "a\n", 5])
+def test_bad_names_are_refused(name: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match=r"double .*cannot be a task's name"):
+        task(name=name)(double)
+
+
+def test_a_lambda_needs_a_name() -> None:
+    with pytest.raises(TaskDefinitionError, match="<lambda>"):
+        task(lambda: None)
+    task(name="nothing")(lambda: None)
+
+
+async def coroutine() -> None: ...
+
+
+async def generator() -> Any:
+    yield
+
+
+@pytest.mark.parametrize("fn", [coroutine, generator])
+def test_async_functions_are_refused_for_now(fn: Callable[..., Any]) -> None:
+    with pytest.raises(TaskDefinitionError, match=r"task '\w+': .* is async"):
+        task(fn)
+
+
+def test_a_function_that_yields_is_refused() -> None:
+    def several() -> Any:
+        yield 1
+
+    with pytest.raises(TaskDefinitionError, match=r"task 'several': .* yields"):
+        task(several)
+
+
+@pytest.mark.parametrize("thing", [len, dict, partial(double, 1), "double", [].append])
+def test_only_plain_functions_can_be_tasks(thing: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match="plain function"):
+        task(thing)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("queue", ""),
+        ("queue", "a{b}"),
+        ("queue", None),
+        ("timeout", 0),
+        ("timeout", -1),
+        ("timeout", float("inf")),
+        ("timeout", float("nan")),
+        ("timeout", "30"),
+        ("timeout", True),
+        ("timeout", 1e12),
+        ("max_retries", -1),
+        ("max_retries", 1.0),
+        ("max_retries", True),
+        ("max_retries", None),
+        ("backoff_s", -1),
+        ("backoff_s", None),
+        ("max_backoff_s", "x"),
+        ("result_ttl", -1),
+    ],
+)
+def test_a_bad_option_is_named_with_its_task(option: str, value: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match=rf"task 'double': option {option}=.* must be "):
+        task(**{option: value})(double)
+    assert registry.get("double") is None
+
+
+def test_an_unknown_option_is_named() -> None:
+    with pytest.raises(
+        TaskDefinitionError, match=r"task 'double': there is no option retries; there are name, .*timeout"
+    ):
+        task(retries=3)(double)  # type: ignore[call-overload]
+
+
+def test_defining_tasks_loads_neither_pydantic_nor_redis_nor_structlog() -> None:
+    heavy = "{'pydantic', 'redis', 'structlog', 'uvloop', 'asyncio', 'multiprocessing'}"
+    code = f"import sys; from workd_tasks import task; print({heavy} & set(sys.modules))"
+    paths = {"PYTHONPATH": ":".join(sys.path)}
+    run = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"

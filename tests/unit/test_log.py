@@ -1,0 +1,169 @@
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from workd import log
+from workd_tasks.context import Context, running
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(capture=False)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_a_line_is_one_json_object_with_what_was_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json", daemon="host:1:ab", pid=7)
+    structlog.get_logger().info("job ended", job="1-0", took_s=0.5)
+    (line,) = lines(capsys)
+    assert list(line)[:3] == ["timestamp", "level", "event"]
+    assert line["timestamp"].endswith("Z")
+    del line["timestamp"]
+    assert line == {
+        "level": "info", "event": "job ended", "job": "1-0", "took_s": 0.5, "daemon": "host:1:ab", "pid": 7
+    }  # fmt: skip
+
+
+def test_the_standard_library_and_structlog_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json", daemon="d")
+    with structlog.contextvars.bound_contextvars(job="1-0"):
+        logging.getLogger("a.library").warning("disk %s", "full", extra={"left_bytes": 3})
+    (line,) = lines(capsys)
+    expected = {"level": "warning", "event": "disk full", "logger": "a.library", "left_bytes": 3, "job": "1-0"}
+    assert line.items() >= {**expected, "daemon": "d"}.items()
+
+
+def test_lines_of_a_task_name_its_job_whoever_writes_them(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    job = Context("1-0", "resize", attempt=2, delivery=3)
+    with running(job), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.getLogger("a.library").info("one")
+        structlog.get_logger().info("two")
+        job.log.info("three")
+        warnings.warn("four", stacklevel=1)
+        structlog.get_logger().info("five", task="other")
+    structlog.get_logger().info("six")
+    *inside, other, outside = lines(capsys)
+    assert len(inside) == 4
+    for line in inside:
+        assert line.items() >= {"job_id": "1-0", "task": "resize", "delivery": 3, "attempt": 2}.items()
+    assert other["task"] == "other"
+    assert "job_id" not in outside
+
+
+def test_what_a_line_says_itself_wins(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json", pid=7)
+    structlog.get_logger().info("worker died", pid=8)
+    assert lines(capsys)[0]["pid"] == 8
+
+
+def test_lines_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("warning", "json")
+    structlog.get_logger().info("no")
+    logging.getLogger("x").info("no")
+    structlog.get_logger().warning("yes")
+    assert [line["event"] for line in lines(capsys)] == ["yes"]
+
+
+def test_configuring_again_replaces_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("error", "json", daemon="old", pid=1)
+    logger = structlog.get_logger()
+    logger.error("before")
+    log.configure("info", "json", daemon="new")
+    logger.info("after")
+    logging.getLogger("x").info("after")
+    before, *after = lines(capsys)
+    assert before["daemon"] == "old"
+    assert [line["daemon"] for line in after] == ["new", "new"]
+    assert all("pid" not in line for line in after)
+
+
+def test_exceptions_are_part_of_their_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    try:
+        dict[str, str]()["gone"]
+    except KeyError:
+        structlog.get_logger().exception("failed")
+        logging.getLogger("x").exception("failed")
+    for line in lines(capsys):
+        assert "KeyError: 'gone'" in line["exception"]
+
+
+def test_whatever_is_logged_becomes_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    circular: list[object] = []
+    circular.append(circular)
+    logger = structlog.get_logger()
+    logger.info("odd", a={1, 2}, b=b"\xff", c=object, d="\ud800", e="täglich")
+    logger.info("circular", value=circular)
+    logger.info("keys", value={(1, 2): 3})
+    odd, *others = lines(capsys)
+    assert (odd["a"], odd["e"]) == ("{1, 2}", "täglich")
+    assert [line["event"] for line in others] == ["'circular'", "'keys'"]
+
+
+def test_python_warnings_are_lines_too(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning("old ways", DeprecationWarning, "tasks.py", 3)
+    (line,) = lines(capsys)
+    assert line["level"] == "warning"
+    assert "old ways" in line["event"]
+
+
+def test_a_terminal_gets_words_and_a_pipe_gets_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert log.is_json("auto")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert not log.is_json("auto")
+    assert log.is_json("json")
+    monkeypatch.setenv("NO_COLOR", "1")
+    log.configure("info", "auto", daemon="d")
+    structlog.get_logger().info("started", workers=4)
+    written = capsys.readouterr().err
+    assert "started" in written
+    assert "workers=4" in written
+    assert "\x1b" not in written
+
+
+def test_a_reader_that_is_gone_is_no_reason_to_fail() -> None:
+    program = """
+import sys, logging, structlog
+from workd import log
+log.configure("info", "json")
+sys.stdin.readline()
+structlog.get_logger().info("one")
+logging.getLogger("x").warning("two")
+print("alive", flush=True)
+"""
+    reader, writer = os.pipe()
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=-1, stdout=-1, stderr=writer, text=True, env=environ
+    )
+    with process, contextlib.closing(os.fdopen(writer)):
+        os.close(reader)
+        out, _ = process.communicate("go\n", timeout=30)
+    assert out == "alive\n"

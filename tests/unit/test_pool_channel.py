@@ -1,0 +1,110 @@
+"""The channel of a slot, both ends in one process: whoever reads a packet owns the job."""
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.processes import descriptors
+from workd.pool import frames
+from workd.pool.channel import Channel
+from workd.pool.frames import FrameError
+
+
+@pytest.fixture
+def channel() -> Iterator[Channel]:
+    channel = Channel(1000)
+    yield channel
+    channel.close()
+
+
+def claim(channel: Channel) -> int | None:
+    """Do what a worker does."""
+    try:
+        packet = channel.worker_end.recv(frames.MAX_PACKET, socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return None
+    key, _ = frames.PACKET_HEAD.unpack_from(packet)
+    return int(key)
+
+
+@given(st.lists(st.sampled_from(["send", "claim", "take back"]), max_size=60))
+def test_each_job_is_claimed_or_taken_back_and_never_both(steps: list[str]) -> None:
+    channel = Channel(1000)
+    sent: list[int] = []
+    owned: list[int] = []
+    for number, step in enumerate(steps):
+        if step == "send":
+            assert channel.send(number, b"x" * number)
+            sent.append(number)
+        elif step == "claim":
+            key = claim(channel)
+            owned.extend([] if key is None else [key])
+        else:
+            owned.extend(channel.take_back())
+    assert owned + channel.take_back() == sent
+    channel.close()
+
+
+def test_a_full_socket_refuses_and_nothing_is_lost(channel: Channel) -> None:
+    sent = 0
+    while channel.send(sent, bytes(frames.MAX_INLINE_BODY)):
+        sent += 1
+    assert sent >= 2
+    assert channel.take_back() == list(range(sent))
+    assert channel.send(sent, b"")
+
+
+def test_a_large_body_taken_back_leaves_no_descriptor(channel: Channel) -> None:
+    before = len(descriptors())
+    assert channel.send(1, bytes(frames.MAX_INLINE_BODY + 1))
+    assert channel.take_back() == [1]
+    assert len(descriptors()) == before
+
+
+def test_a_worker_finds_what_it_claims_before_it_hears_that_it_may_leave(channel: Channel) -> None:
+    channel.send(7, b"")
+    channel.hang_up()
+    channel.hang_up()
+    assert claim(channel) == 7
+    assert channel.worker_end.recv(10) == b""
+
+
+def test_a_copy_of_the_supervisors_end_in_another_process_does_not_hide_that_it_hung_up(channel: Channel) -> None:
+    copy = channel.jobs.dup()
+    channel.hang_up()
+    assert channel.worker_end.recv(10) == b""
+    copy.close()
+
+
+def test_the_last_results_are_read_to_the_end_or_until_the_pipe_is_empty(channel: Channel) -> None:
+    for keep_open in (True, False):
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        channel.results_fd = reader
+        os.write(writer, b"".join(frames.encode_frame(frames.RETURNED, key, 0.0, 0.0, b"x") for key in range(9)))
+        os.write(writer, b"part")
+        if not keep_open:
+            os.close(writer)
+        assert [frame.key for frame in channel.read_last_results()] == list(range(9))
+        if keep_open:
+            os.close(writer)
+        os.close(channel.results_fd)
+        channel.results_fd = -1
+        channel._parser.partial.clear()
+
+
+def test_after_a_wrong_frame_nothing_is_believed(channel: Channel) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    channel.results_fd = reader
+    os.write(writer, frames.encode_frame(99, 1, 0.0, 0.0, b""))
+    with pytest.raises(FrameError):
+        list(channel.read_results())
+    channel.distrust()
+    os.write(writer, frames.encode_frame(frames.RETURNED, 1, 0.0, 0.0, b""))
+    assert list(channel.read_last_results()) == []
+    os.close(writer)

@@ -1,0 +1,115 @@
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workd.pool import frames
+from workd.pool.frames import Frame, FrameError, FrameParser
+
+LIMIT = 10_000
+FRAMES = st.builds(
+    Frame,
+    st.sampled_from(sorted(frames.KINDS)),
+    st.integers(0, 2**64 - 1),
+    st.floats(allow_nan=False),
+    st.floats(allow_nan=False),
+    st.binary(max_size=300) | st.integers(0, LIMIT).map(bytes),
+)
+
+
+def encoded(frame: Frame) -> bytes:
+    return frames.encode_frame(frame.kind, frame.key, frame.started_at, frame.ended_at, frame.payload)
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    """Cut a stream at these places, taken modulo its length; pieces may be empty."""
+    ends = sorted(place % (len(stream) + 1) for place in places)
+    return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True)]
+
+
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 2**20), max_size=12))
+def test_frames_survive_any_cut(sent: list[Frame], places: list[int]) -> None:
+    parser = FrameParser(LIMIT)
+    received = [
+        frame for piece in cut(b"".join(map(encoded, sent)), places) for frame in parser.feed(memoryview(piece))
+    ]
+    assert received == sent
+    assert not parser.partial
+
+
+@given(st.lists(FRAMES, max_size=3), FRAMES, st.integers(0, 2**20))
+def test_a_frame_that_was_cut_off_by_a_death_is_kept_apart(whole: list[Frame], last: Frame, place: int) -> None:
+    parser = FrameParser(LIMIT)
+    tail = encoded(last)
+    tail = tail[: place % len(tail)]
+    assert list(parser.feed(memoryview(b"".join(map(encoded, whole)) + tail))) == whole
+    assert bytes(parser.partial) == tail
+
+
+@given(FRAMES, st.lists(st.integers(0, 2**20), max_size=4))
+def test_frames_do_not_share_memory_with_the_read_buffer(sent: Frame, places: list[int]) -> None:
+    buffer = bytearray(encoded(sent))
+    parser = FrameParser(LIMIT)
+    (received,) = parser.feed(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))
+    assert received == sent
+
+
+@given(st.integers(LIMIT + 1, 2**32 - 1), st.lists(FRAMES, max_size=2), st.lists(st.integers(0, 2**20), max_size=6))
+def test_a_length_over_the_limit_is_refused_as_soon_as_the_header_is_there(
+    length: int, before: list[Frame], places: list[int]
+) -> None:
+    parser = FrameParser(LIMIT)
+    stream = b"".join(map(encoded, before)) + frames.FRAME_HEAD.pack(length, frames.RETURNED, 1, 0.0, 0.0)
+    received: list[Frame] = []
+
+    def feed_all() -> None:
+        for piece in cut(stream, places):
+            received.extend(parser.feed(memoryview(piece)))
+
+    with pytest.raises(FrameError, match=f"{length} bytes, the limit is {LIMIT}"):
+        feed_all()
+
+
+@given(st.integers(0, 255).filter(lambda kind: kind not in frames.KINDS))
+def test_a_kind_that_there_is_not_is_refused(kind: int) -> None:
+    with pytest.raises(FrameError, match=f"kind {kind}"):
+        list(FrameParser(LIMIT).feed(memoryview(frames.encode_frame(kind, 1, 0.0, 0.0, b""))))
+
+
+@given(st.binary(max_size=500), st.lists(st.integers(0, 2**20), max_size=6))
+def test_any_bytes_are_frames_or_an_error_or_too_few(noise: bytes, places: list[int]) -> None:
+    parser = FrameParser(LIMIT)
+    try:
+        for piece in cut(noise, places):
+            list(parser.feed(memoryview(piece)))
+    except FrameError:
+        return
+    assert len(parser.partial) < frames.FRAME_HEAD.size + LIMIT
+
+
+def test_a_large_frame_in_many_small_pieces_takes_linear_time() -> None:
+    sent = Frame(frames.RETURNED, 1, 0.0, 0.0, bytes(20_000_000))
+    stream = memoryview(encoded(sent))
+    parser = FrameParser(len(sent.payload))
+    received = [
+        frame for start in range(0, len(stream), 65_536) for frame in parser.feed(stream[start : start + 65_536])
+    ]
+    assert received == [sent]
+
+
+@given(st.text(max_size=200), st.text(max_size=50), st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary())
+def test_jobs_are_decoded_as_they_were_encoded(
+    job_id: str, task: str, attempt: int, delivery: int, message: bytes
+) -> None:
+    body = frames.encode_job(job_id.encode(), task.encode(), attempt, delivery, message)
+    assert frames.decode_job(memoryview(body)) == (job_id, task, attempt, delivery, memoryview(message))
+
+
+@given(st.binary(max_size=1000))
+def test_a_spilled_body_is_read_whole_and_its_descriptor_closed(body: bytes) -> None:
+    fd = frames.spill(body)
+    assert frames.read_body(fd) == body
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
