@@ -13,8 +13,8 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
-from workd_tasks import registry
 from workd_tasks.errors import TaskDefinitionError
+from workd_tasks.registry import add
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,7 +92,7 @@ def task(fn: Callable[P, R] | None = None, /, *, name: str | None = None, **opti
     """
 
     def register(fn: Callable[P, R]) -> Callable[P, R]:
-        registry.add(_define(fn, name, options))
+        add(_define(fn, name, options))
         return fn
 
     return register if fn is None else register(fn)

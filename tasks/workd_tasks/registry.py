@@ -69,10 +69,10 @@ def load(modules: Sequence[str]) -> None:
     """
     for module in modules:
         import_module(module)
-    from workd_tasks import signature  # pydantic: producers and task modules do without it
+    from workd_tasks.signature import of as signature_of  # pydantic: producers and task modules do without it
 
     for task in _by_name.values():
-        signature.of(task)
+        signature_of(task)
 
 
 def import_module(name: str) -> None:
