@@ -68,7 +68,7 @@ class Consumer:
             errors = await self._until_it_breaks()
             if self.pulse.consuming:
                 attempt = 0
-            elif self._source.require_redis and self.pulse.reconnects == 0:
+            elif self._source.require_redis and self.pulse.failures == 0:
                 message = f"redis_url: {errors[0]}"
                 raise BrokerError(message) from errors[0]
             await self._back_off(attempt, errors[0])
@@ -119,7 +119,7 @@ class Consumer:
         """Say what is wrong, and wait: short enough to consume within a second of Redis' return."""
         pulse = self.pulse
         pulse.connected = pulse.consuming = False
-        pulse.reconnects += 1
+        pulse.failures += 1
         pulse.trouble = str(error)
         if pulse.should_say(str(error)):
             fenced = isinstance(error, FencedError)
@@ -198,8 +198,9 @@ class Consumer:
     def _note_consuming(self) -> None:
         if not self.pulse.consuming:
             self.pulse.consuming = True
+            self.pulse.sessions += 1
             self._dispatcher.state_changed.set()
-            log.info("connected to Redis", queues=list(self._source.queues), reconnects=self.pulse.reconnects)
+            log.info("connected to Redis", queues=list(self._source.queues), session=self.pulse.sessions)
 
     async def _fetch(self, session: Session) -> None:
         dispatcher, pulse = self._dispatcher, self.pulse

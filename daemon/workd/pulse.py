@@ -20,7 +20,8 @@ class Pulse:
     connected: bool = False
     consuming: bool = False  # a fetch of this session has come back
     trouble: str = "not connected yet"
-    reconnects: int = 0
+    sessions: int = 0  # connections over which jobs were fetched
+    failures: int = 0  # sessions that broke, or never came to be
     _due: dict[str, float] = field(default_factory=dict)  # loop time, by what is expected
     _said: str = ""
     _said_at: float = 0.0

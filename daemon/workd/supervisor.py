@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from workd.settings import Settings
 
 WORKER_NICE = 5  # probes are answered on a machine whose cores are full
+SHOWN_TASKS = 20
 QUICK_BOOT_S = 1.0  # mostly it takes half of that
 EXTEND_S = 30.0
 SETTLE_GRACE_S = 3.0  # for what the end of a drain has produced
@@ -134,7 +135,9 @@ class Supervisor:
             catalogue = booting.result()
         finally:
             await _cancel(booting, stopping)
-        if not catalogue:
+        if catalogue:
+            _log.info("tasks are loaded", tasks=sorted(catalogue)[:SHOWN_TASKS], count=len(catalogue))
+        else:
             _log.warning("the task modules define no task: every message will be a dead letter")
         self._dispatcher.attach(self._pool, catalogue)
         return True

@@ -85,5 +85,5 @@ class Vitals:
             "lost_replies": dispatcher.settler.lost_replies,
             "crashes": dispatcher.crashes,
             "dead_letters": dispatcher.deaths,
-            "reconnects": self._pulse.reconnects,
+            "sessions": self._pulse.sessions,
         }
