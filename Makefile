@@ -27,13 +27,12 @@ lint: $(VENV)/.installed-dev ## The part of check that runs nothing
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-lowest: ## Run the unit tests with the oldest version of each dependency that pyproject.toml allows
+check-lowest: ## Run unit and contract tests with the oldest version of each dependency that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(VENV)-lowest
 	$(PYTHON) tests/lowest.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check \
 		--constraint $(VENV)-lowest/constraints.txt --editable '.[test]'
-	@# What old releases do that newer ones have mended is not ours to hear.
-	$(VENV)-lowest/bin/pytest tests/unit -n $(JOBS) -W ignore::DeprecationWarning $(ARGS)
+	$(VENV)-lowest/bin/pytest -W default tests/unit tests/contract -n $(JOBS) $(ARGS)
 
 fmt: $(VENV)/.installed-dev ## Format, and fix what can be fixed by itself
 	$(BIN)/ruff check --fix-only --quiet

@@ -131,7 +131,7 @@ def test_h_is_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> No
         (["enqueue", "square", "--wait", "--wait-s", "-1"], "'--wait-s': -1 is no number of seconds"),
         (["enqueue", "square", "--wait", "--wait-s", "nan"], "'--wait-s': nan is no number of seconds"),
         (["enqueue", "square", "--wait-s", "3"], "--wait-s: it says how long --wait waits: add --wait"),
-        (["enqueue", "square", "-5"], "(for an argument, write -- before the first one)"),
+        (["enqueue", "square", "-5"], "-5 (for an argument, write -- before the first one)"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

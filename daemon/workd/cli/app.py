@@ -87,10 +87,11 @@ def _report(error: Exception, *, debug: bool) -> int:
 
 def _words(error: Exception) -> str:
     """Take an error's own one-line form, which typer's have (click's, in its older versions)."""
+    option = str(getattr(error, "option_name", ""))
+    if _NEGATIVE_NUMBER.match(option):  # in our words: the library's quotes differ from release to release
+        return f"No such option: {option} (for an argument, write -- before the first one)"
     format_message = getattr(error, "format_message", None)
-    said = str(format_message()) if callable(format_message) else str(error)
-    is_number = _NEGATIVE_NUMBER.match(str(getattr(error, "option_name", "")))
-    return f"{said.rstrip('.')} (for an argument, write -- before the first one)" if is_number else said
+    return str(format_message()) if callable(format_message) else str(error)
 
 
 def exit_code(error: Exception) -> Exit:
