@@ -47,12 +47,13 @@ def test_nothing_is_started_after_the_signal_while_redis_hangs(
     jobs = queue.push_together(*[message("soak", 0.2, number) for number in range(12)])
     queue.run(jobs[0])
     queue.server.pause()
+    started = len(queue.runs())
     daemon.term()
     daemon.wait_log("draining")
-    started = len(queue.runs())
+    assert len(queue.runs()) <= started + 2, "one may end before the signal is heard, and its successor begin"
     queue.server.resume()
     assert daemon.wait(30) == 0
-    assert len(queue.runs()) <= started + 1, "one can have been on its way to the worker"
+    assert len(queue.runs()) <= started + 2
     start_daemon()
     outcomes = queue.all_ended(jobs)
     assert {outcome["deliveries"] for outcome in outcomes.values()} == {1}
