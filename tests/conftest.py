@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from support.servers import DEBIAN_REDIS, Server, valkey_binary
 
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from support.stores import Store
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_of_the_test_before() -> Iterator[None]:
+    """Whether structlog is configured decides where the pool's lines go."""
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

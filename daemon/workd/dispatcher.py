@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from workd.broker.ops import Settlement
     from workd.broker.session import Session
     from workd.clock import Clock
+    from workd.errors import PoolError
     from workd.pool.core import ProcessPool
     from workd.pool.deaths import Lost
-    from workd.pool.frames import Frame
+    from workd.pool.parsing import Frame
 
 SLICE = 128  # entries decoded in one turn of the loop, or as many as make up SLICE_BYTES: well under 2 ms
 SLICE_BYTES = 64 * 1024
@@ -255,6 +256,11 @@ class Dispatcher:
             flight: Flight = job.ref
             if not flight.dropped:
                 self._conclude(flight, self._clerk.decide(flight, retry.CutShort(started=False)), Times())
+
+    def on_unstartable(self, jobs: list[Job], cause: PoolError) -> None:
+        """Give back jobs that this daemon can't hand to a worker: another one may have a descriptor left for it."""
+        log.error("jobs can't be handed to a worker", jobs=[job.ref.id for job in jobs], cause=str(cause))
+        self.on_returned(jobs)
 
     def on_room(self) -> None:
         """Wake the fetcher."""

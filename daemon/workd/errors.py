@@ -13,7 +13,9 @@
     │   ├── BootError                 a task module does not import, or workers do not come up
     │   ├── PoolClosedError           work was given to a pool that takes no more
     │   ├── WorkerDiedError           the process that ran this job is gone
-    │   └── JobTimeoutError           the job ran longer than it may (also a TimeoutError)
+    │   ├── JobTimeoutError           the job ran longer than it may (also a TimeoutError)
+    │   ├── MemoryLimitError          the job used more memory than it may
+    │   └── CallCancelledError        the call was cancelled by the program that had made it
     └── ClientError                   what a producer can meet; each call documents its own
         ├── EnqueueTimeoutError       no answer within the deadline (also a TimeoutError)
         ├── ServerUnavailableError    Redis refused, or the connection broke (also a ConnectionError)
@@ -38,6 +40,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from workd.pool.deaths import WorkerDied
     from workd.wire import Outcome
 
 
@@ -142,37 +145,48 @@ class PoolClosedError(PoolError):
 
 
 class WorkerDiedError(PoolError):
-    """The worker died under this job; at most one of `signal` (its name) and `exit_code` is set."""
+    """The worker died under this job; `died` has all that is known: pid, slot, exit code, signal, peak memory, OOM."""
 
-    def __init__(
-        self,
-        job_id: str,
-        pid: int,
-        *,
-        signal: str | None = None,
-        exit_code: int | None = None,
-        peak_rss_bytes: int | None = None,
-        oom: bool = False,
-    ) -> None:
+    def __init__(self, job_id: str, died: WorkerDied) -> None:
         self.job_id = job_id
-        self.pid = pid
-        self.signal = signal
-        self.exit_code = exit_code
-        self.peak_rss_bytes = peak_rss_bytes
-        self.oom = oom
-        how = f"was killed by {signal}" if signal is not None else f"exited with code {exit_code}"
-        why = " (out of memory)" if oom else ""
-        peak = "" if peak_rss_bytes is None else f", peak memory {peak_rss_bytes / 2**20:.0f} MiB"
-        super().__init__(f"job {job_id}: its worker (pid {pid}) {how}{why}{peak}")
+        self.died = died
+        super().__init__(f"{job_id}: the worker {died.describe()}; {died.advice()}{_stacks(died)}")
 
 
 class JobTimeoutError(PoolError, TimeoutError):
-    """The job ran longer than `timeout_s` and was stopped."""
+    """The job ran longer than `timeout_s` and was stopped; `stacks` is where it was, if its worker could still tell."""
 
-    def __init__(self, job_id: str, timeout_s: float) -> None:
+    def __init__(self, job_id: str, timeout_s: float, died: WorkerDied | None = None) -> None:
         self.job_id = job_id
         self.timeout_s = timeout_s
-        super().__init__(f"job {job_id}: stopped after its timeout of {timeout_s:g} s; set a longer one if it needs it")
+        self.stacks = "" if died is None else died.stacks
+        where = "" if died is None else _stacks(died)
+        super().__init__(
+            f"{job_id}: stopped after its timeout of {timeout_s:g} s; set a longer one if it needs it{where}"
+        )
+
+
+class MemoryLimitError(PoolError):
+    """The job used more memory than its limit, in bytes, and was stopped."""
+
+    def __init__(self, job_id: str, limit_bytes: int, rss_bytes: int, died: WorkerDied | None = None) -> None:
+        self.job_id = job_id
+        self.limit_bytes = limit_bytes
+        self.rss_bytes = rss_bytes
+        self.stacks = "" if died is None else died.stacks
+        where = "" if died is None else _stacks(died)
+        super().__init__(
+            f"{job_id}: stopped at {rss_bytes / 2**20:.0f} MiB, over its memory limit of "
+            f"{limit_bytes / 2**20:.0f} MiB; set a higher one if it needs it, or have it work in smaller pieces{where}"
+        )
+
+
+class CallCancelledError(PoolError):
+    """The call was cancelled by the program that had made it."""
+
+
+def _stacks(died: WorkerDied) -> str:
+    return f"\nIt was here:\n{died.stacks}" if died.stacks else ""
 
 
 # ── client ──

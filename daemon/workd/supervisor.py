@@ -29,8 +29,8 @@ from workd.health import HealthServer, addresses
 from workd.intake import Limits
 from workd.pool import taskwork
 from workd.pool.core import ProcessPool
-from workd.pool.launcher import LoadSpec
 from workd.pool.owner import PoolOptions
+from workd.pool.requests import LoadSpec
 from workd.schedule import DeadLimits
 from workd.signals import SignalInbox
 from workd.systemd import Notifier

@@ -16,7 +16,8 @@ from pydantic import BaseModel, Field, ValidationError
 from workd import retry
 from workd.broker.ops import Bury, Finish, Readd
 from workd.pool import frames
-from workd.pool.deaths import Crashed, Killed, Lost, TimedOut
+from workd.pool.deaths import Crashed, Killed, Lost, OverMemory, TimedOut
+from workd.pool.parsing import FrameError
 from workd.wire import DeadReason, ErrorInfo, Status, describe, encode_error, encode_outcome
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from workd.broker.ops import Settlement
     from workd.flights import Flight
-    from workd.pool.frames import Frame
+    from workd.pool.deaths import WorkerDied
+    from workd.pool.parsing import Frame
     from workd.retry import Counters, Decision, Event
 
 _REASONS = {
@@ -52,12 +54,12 @@ class _Wishes(BaseModel):
 def event_of_frame(frame: Frame, now_s: float) -> Event:
     """Return what a worker's frame says happened. Raises `FrameError` when it makes no sense: the worker is broken."""
     if frame.kind == frames.RETURNED:
-        return retry.Returned(frame.payload)
+        return retry.Returned(bytes(frame.payload))
     try:
         return _event_of_failure(frame, ErrorInfo.model_validate_json(frame.payload), now_s)
     except ValidationError as invalid:
         msg = f"a worker sent an outcome that can't be read: {'; '.join(describe(invalid))}"
-        raise frames.FrameError(msg) from invalid
+        raise FrameError(msg) from invalid
 
 
 def _event_of_failure(frame: Frame, error: ErrorInfo, now_s: float) -> Event:
@@ -73,16 +75,23 @@ def event_of_loss(how: Lost) -> Event:
     """Return what the death of a worker means for the job it was running."""
     match how:
         case Crashed(died):
+            message = f"the worker {died.describe()}; {died.advice()} (each such death counts towards max_crashes)"
+            return retry.WorkerCrashed(_info_of_death("WorkerDied", message, died))
+        case OverMemory(limit_bytes, rss_bytes, died):
             message = (
-                f"the worker {died.describe()}: look for a crash in C code, a memory limit or an os._exit in the task"
-                " (each such death counts towards max_crashes)"
+                f"the run was stopped at {rss_bytes / 2**20:.0f} MiB, over its memory limit of "
+                f"{limit_bytes / 2**20:.0f} MiB (each such death counts towards max_crashes)"
             )
-            return retry.WorkerCrashed(ErrorInfo(type="WorkerDied", message=message))
-        case TimedOut(timeout_s):
+            return retry.WorkerCrashed(_info_of_death("MemoryLimit", message, died))
+        case TimedOut(timeout_s, died):
             message = f"the run was stopped after its timeout of {timeout_s:g} s; raise `timeout` if it needs more"
-            return retry.TimeOver(ErrorInfo(type="JobTimeout", message=message))
+            return retry.TimeOver(_info_of_death("JobTimeout", message, died))
         case Killed():
             return retry.CutShort(started=True)
+
+
+def _info_of_death(kind: str, message: str, died: WorkerDied) -> ErrorInfo:
+    return ErrorInfo(type=kind, message=message, traceback=died.stacks or None)
 
 
 class Clerk:

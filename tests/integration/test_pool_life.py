@@ -18,8 +18,9 @@ from workd.errors import BootError
 from workd.pool import taskwork
 from workd.pool.core import ProcessPool
 from workd.pool.deaths import Killed
-from workd.pool.launcher import Forkserver, LoadSpec
+from workd.pool.launcher import Forkserver
 from workd.pool.owner import PoolOptions
+from workd.pool.requests import LoadSpec
 
 # ── boot ──
 
@@ -331,7 +332,7 @@ async def test_stop_while_the_forkserver_is_replaced_leaves_nothing() -> None:
     for wait_s in (0, 0.02, 0.1):
         async with running_pool(1) as owner:
             os.kill(owner.pool.boots.forkserver_pid, signal.SIGKILL)
-            await owner.until(lambda: not owner.pool.boots._loaded.is_set())
+            await owner.until(lambda: not owner.pool.boots.servers._loaded.is_set())
             await asyncio.sleep(wait_s)
 
 
@@ -415,3 +416,58 @@ async def boot(**options: object) -> dict[str, object]:
 async def cancelled(future: asyncio.Future[Any]) -> None:
     future.cancel()
     await asyncio.wait([future])
+
+
+# ── what a program hands down ──
+
+
+async def test_a_program_that_blocks_and_ignores_signals_has_workers_like_any_other() -> None:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        launched = Forkserver()
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    async with running_pool(1, forkserver=launched) as owner:
+        assert await owner.submit("sleep", 60, soft_timeout_s=0.1) == "SoftTimeout"
+        end = await owner.submit("sleep", 60, timeout_s=0.1)
+        assert "in sleep" in end.died.stacks
+        assert (await owner.submit("exit", 3)).died.exit_code == 3
+
+
+async def test_a_load_that_takes_too_long_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "slow_module.py").write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(BootError, match=r"slow_module: it was not loaded within 0\.5 s"):
+        async with running_pool(1, modules=("slow_module",), boot_timeout_s=0.5):
+            pass
+
+
+async def test_a_forkserver_whose_successor_does_not_get_loaded_makes_the_pool_degraded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    module = tmp_path / "slow_module.py"
+    module.write_text("")
+    async with running_pool(1, modules=("slow_module",), boot_timeout_s=1.0, fail_waiting=True) as owner:
+        module.write_text("import time\ntime.sleep(60)\n")
+        await owner.submit("exit", 1)  # takes the worker, whose successor comes from the first forkserver
+        await owner.until(lambda: owner.pool.slots[0].ready)
+        os.kill(owner.pool.boots.forkserver_pid, signal.SIGKILL)
+        await owner.submit("exit", 1)
+        end = await asyncio.wait_for(owner.submit("echo", 1), 20)
+        assert isinstance(end, BootError)
+        assert "not loaded within" in end.cause
+
+
+async def test_calls_do_not_wait_for_the_successor_of_a_worker_at_the_end_of_its_budget_that_never_comes(
+    tmp_path: Path,
+) -> None:
+    broken = tmp_path / "broken"
+    runner = {"fail_on_start": str(broken)}
+    async with running_pool(1, runner=runner, max_tasks=1, boot_timeout_s=0.5, fail_waiting=True) as owner:
+        broken.touch()
+        assert await owner.submit("echo", 1) == 1
+        end = await asyncio.wait_for(owner.submit("echo", 2), 20)
+        assert isinstance(end, BootError)

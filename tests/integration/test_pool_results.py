@@ -1,6 +1,7 @@
 """Jobs go in, results come out: sizes, order, fairness. Real worker processes."""
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import uvloop
 
 from support.pool_owner import Recorder, running_pool
 from workd.pool import frames
+from workd.pool.slot import Job
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -132,10 +134,10 @@ async def test_an_idle_socket_that_takes_nothing_is_tried_again(monkeypatch: pyt
         tries = 0
         send = tenant.channel.send
 
-        def refuse_at_first(key: int, body: bytes) -> bool:
+        def refuse_at_first(job: Job) -> bool:
             nonlocal tries
             tries += 1
-            return tries > 3 and send(key, body)
+            return tries > 3 and send(job)
 
         monkeypatch.setattr(tenant.channel, "send", refuse_at_first)
         job = owner.submit("echo", 1)
@@ -153,7 +155,9 @@ async def test_workers_hold_no_descriptor_of_their_siblings() -> None:
             pipes = [link for link in links if link.startswith("pipe:")]
             assert len(sockets) == 1, links  # its own channel
             assert len(set(pipes)) == 2, links  # the lifeline and its own results
-            assert len(sockets) + len(pipes) == len(links)
+            boards = [link for link in links if link.startswith("/memfd:workd-board")]
+            assert len(boards) == 1, links  # its own board
+            assert len(sockets) + len(pipes) + len(boards) == len(links)
 
 
 async def test_workers_are_nice_and_deaf_to_signals_that_are_meant_for_the_daemon() -> None:
@@ -165,3 +169,30 @@ async def test_workers_are_nice_and_deaf_to_signals_that_are_meant_for_the_daemo
 async def learn(owner: Recorder, *operation: object) -> None:
     """Have the pool learn how quick an operation is."""
     await asyncio.gather(*owner.submit_many([operation] * 40))
+
+
+async def test_a_body_that_no_descriptor_is_left_for_fails_that_job_and_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(body: bytes) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with running_pool(1) as owner:
+        monkeypatch.setattr(frames, "spill", refuse)
+        large, small = owner.submit_many([("length", "x" * 100_000), ("echo", 1)])
+        assert "can't be handed over: Too many open files" in str(await large)
+        assert await small == 1
+        monkeypatch.undo()
+        assert await owner.submit("length", "x" * 100_000) == 100_000
+
+
+async def test_an_exception_in_a_callback_of_the_loop_breaks_the_pool_visibly() -> None:
+    async with running_pool(1) as owner:
+
+        def fail() -> None:
+            raise RuntimeError("the owner's room is not in order")
+
+        owner.on_room = fail  # type: ignore[method-assign]
+        assert await owner.submit("echo", 1) == 1
+        with pytest.raises(RuntimeError, match="not in order"):
+            await asyncio.wait_for(asyncio.shield(owner.pool.boots.failed), 5)

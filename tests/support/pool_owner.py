@@ -18,15 +18,16 @@ from support.processes import children, descriptors
 from support.waiting import eventually
 from workd.pool.core import ProcessPool
 from workd.pool.frames import encode_job
-from workd.pool.launcher import LoadSpec
 from workd.pool.owner import PoolOptions
+from workd.pool.requests import LoadSpec
 from workd.pool.slot import Job
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from workd.errors import PoolError
     from workd.pool.deaths import Lost
-    from workd.pool.frames import Frame
+    from workd.pool.parsing import Frame
 
 
 TESTS = Path(__file__).parents[1]
@@ -63,6 +64,11 @@ class Recorder:
         for job in jobs:
             self.ends[job.key].cancel()
 
+    def on_unstartable(self, jobs: list[Job], cause: PoolError) -> None:
+        """Keep why nobody could run them."""
+        for job in jobs:
+            self.ends[job.key].set_result(cause)
+
     def on_room(self) -> None:
         """Do nothing."""
 
@@ -70,12 +76,12 @@ class Recorder:
         """Wake whoever waits for the pool's state."""
         self.changed.set()
 
-    def submit(self, *operation: Any, timeout_s: float | None = None, alone: bool = False) -> asyncio.Future[Any]:
+    def submit(self, *operation: Any, **limits: Any) -> asyncio.Future[Any]:
         """Submit one operation and return the future of its end."""
-        return self.submit_many([operation], timeout_s=timeout_s, alone=alone)[0]
+        return self.submit_many([operation], **limits)[0]
 
     def submit_many(
-        self, operations: list[tuple[Any, ...]], *, timeout_s: float | None = None, alone: bool = False
+        self, operations: list[tuple[Any, ...]], *, timeout_s: float | None = None, **limits: Any
     ) -> list[asyncio.Future[Any]]:
         """Submit operations in one call and return the futures of their ends."""
         jobs = []
@@ -83,7 +89,7 @@ class Recorder:
             key = self.pool.next_key()
             self.ends[key] = asyncio.get_running_loop().create_future()
             body = json.dumps(operation).encode()
-            jobs.append(Job(key, body, self.task or str(operation[0]), timeout_s, alone=alone))
+            jobs.append(Job(key, body, self.task or str(operation[0]), timeout_s, **limits))
         self.pool.submit(jobs)
         return [self.ends[job.key] for job in jobs]
 
@@ -110,8 +116,9 @@ async def running_pool(size: int = 2, *, return_waiting: bool = False, **options
         "support.pool_runner:make", options.pop("modules", ()), options=options.pop("runner", {}), path=SEARCH_PATH
     )
     before = left_overs()
-    owner.pool = ProcessPool(owner, PoolOptions(size, spec, return_waiting=return_waiting, **options))
-    forkserver = owner.pool.boots._forkserver
+    launched = options.pop("forkserver", None)
+    owner.pool = ProcessPool(owner, PoolOptions(size, spec, return_waiting=return_waiting, **options), launched)
+    forkserver = owner.pool.boots.servers.current
     try:
         await owner.pool.start()
         yield owner
@@ -144,11 +151,12 @@ def new_since(before: LeftOvers) -> dict[str, list[str]]:
 
 def assert_nothing_new(before: LeftOvers) -> None:
     """Fail if something was left behind."""
-    # Semaphores are the machine's: those of other programs come and go, a leaked one stays.
+    # Semaphores are the machine's: those of other tests' workers come and go, a leaked one stays.
     eventually(lambda: "semaphores" not in new_since(before))
-    assert not (new := new_since(before)), f"left behind: {new}"
+    new = {kind: found for kind, found in new_since(before).items() if kind != "semaphores"}
+    assert not new, f"left behind: {new}"
 
 
 def semaphores() -> list[str]:
-    """Return the named semaphores of all programs that use multiprocessing."""
-    return [path.name for path in Path("/dev/shm").glob("sem.mp-*")]
+    """Return the named semaphores that workers have made."""
+    return [path.name for path in Path("/dev/shm").glob("sem.workd-*")]

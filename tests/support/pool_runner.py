@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -15,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from support.processes import descriptors
-from workd.pool import frames
+from workd.pool import alarm, frames
+from workd_tasks.errors import SoftTimeout
 
 
 class ScriptRunner:
@@ -42,7 +45,14 @@ class ScriptRunner:
         if operation == "answer":
             kind, payload = arguments
             return kind, payload.encode()
-        value = getattr(self, operation)(*arguments)
+        try:
+            try:
+                alarm.arm()
+                value = getattr(self, operation)(*arguments)
+            finally:
+                alarm.disarm()
+        except (SoftTimeout, MemoryError) as error:
+            return frames.RAISED, json.dumps(type(error).__name__).encode()
         return frames.RETURNED, json.dumps(value).encode()
 
     def echo(self, value: Any) -> Any:
@@ -154,6 +164,49 @@ class ScriptRunner:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(os.getpid(), number)
         return "alive"
+
+    def leave_thread_and_sleep(self, seconds: float) -> None:
+        """Sleep beside a thread that sleeps."""
+        threading.Thread(target=time.sleep, args=(seconds,), daemon=True).start()
+        time.sleep(seconds)
+
+    def swallow(self, seconds: float) -> None:
+        """Go on whatever is raised here."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with contextlib.suppress(BaseException):
+                time.sleep(seconds)
+
+    def allocate(self, size: int) -> int:
+        """Use memory in one piece, and give it back."""
+        return len(bytearray(b"x") * size)
+
+    def keep(self, size: int) -> int:
+        """Use memory and keep it."""
+        self.kept = bytearray(b"x") * size
+        return len(self.kept)
+
+    def grow(self, size: int, step: int, pause_s: float) -> int:
+        """Use memory piece by piece, as a leak does; of a kind that no resource limit counts."""
+        pieces = []
+        for _ in range(size // step):
+            pieces.append(mmap.mmap(-1, step))
+            pieces[-1].write(b"x" * step)
+            time.sleep(pause_s)
+        return len(pieces)
+
+    def stop_when_told_to_leave(self) -> None:
+        """Be stopped, by a helper, once this worker is idle."""
+        pid = os.getpid()
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(0.05)
+            os.kill(pid, signal.SIGSTOP)
+            os._exit(0)
+
+    def version(self) -> Any:
+        """Return what a module of the test says."""
+        return sys.modules["reloaded_module"].version
 
     def nice(self) -> int:
         """Return the priority and the session of this worker."""

@@ -1,16 +1,33 @@
 """What /proc says about processes."""
 
+import os
+import signal
 from contextlib import suppress
 from pathlib import Path
+
+from support.waiting import eventually
 
 
 def is_alive(pid: int) -> bool:
     """Say whether a process runs: the zombie of a dead parent is init's business."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state not in "ZX"
+    return _state(pid) not in "ZX"
+
+
+def is_stopped(pid: int) -> bool:
+    """Say whether a process is stopped by a signal."""
+    return _state(pid) == "T"
+
+
+def stop(pid: int) -> None:
+    """Stop a process; until it stands it may still do something."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: is_stopped(pid) or not is_alive(pid))
+
+
+def kill(pid: int) -> None:
+    """Kill a process; until it is dead the kernel may still give it what is sent to it."""
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not is_alive(pid))
 
 
 def exists(pid: int) -> bool:
@@ -34,3 +51,11 @@ def descriptors() -> dict[int, str]:
         with suppress(OSError):
             found[int(path.name)] = str(path.readlink())
     return found
+
+
+def _state(pid: int) -> str:
+    """Return the letter that ps shows; X, for dead, if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"

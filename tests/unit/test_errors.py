@@ -3,6 +3,7 @@ import pickle
 import pytest
 
 from workd import errors
+from workd.pool.deaths import WorkerDied
 from workd.wire import ErrorInfo, Outcome, Status
 
 
@@ -20,6 +21,10 @@ def outcome(status: Status = Status.DEAD, error: ErrorInfo | None = None) -> Out
     )
 
 
+DIED = WorkerDied(
+    42, 1, True, None, "SIGKILL", 2**30, 1.5, oom=True, stacks='Thread 0x1:\n  File "app.py", line 3 in work'
+)
+
 SAMPLES = [
     errors.SettingsError("lease_s", "must be above 0"),
     errors.InvalidMessageError(["task: Field required", "id: too long"]),
@@ -29,9 +34,11 @@ SAMPLES = [
     errors.FencedError("lease gone"),
     errors.BootError("app.tasks", "No module named 'app'", "Traceback …"),
     errors.PoolClosedError("closed"),
-    errors.WorkerDiedError("1-0", 42, signal="SIGKILL", peak_rss_bytes=2**30, oom=True),
-    errors.WorkerDiedError("1-0", 42, exit_code=3),
+    errors.WorkerDiedError("1-0", DIED),
     errors.JobTimeoutError("1-0", 1.5),
+    errors.JobTimeoutError("1-0", 1.5, DIED),
+    errors.MemoryLimitError("1-0", 2**20, 2**21, DIED),
+    errors.CallCancelledError("cancelled"),
     errors.EnqueueTimeoutError("no answer"),
     errors.ServerUnavailableError("refused"),
     errors.ResultTimeoutError("1-0", 5),
@@ -62,7 +69,10 @@ def test_timeouts_are_timeout_errors() -> None:
 
 
 def test_messages_say_what_happened_to_which_job() -> None:
-    died = errors.WorkerDiedError("1-0", 42, signal="SIGKILL", peak_rss_bytes=2**30, oom=True)
-    assert str(died) == "job 1-0: its worker (pid 42) was killed by SIGKILL (out of memory), peak memory 1024 MiB"
+    assert str(errors.WorkerDiedError("1-0", DIED)) == (
+        "1-0: the worker with pid 42 in slot 1 was killed by SIGKILL (the kernel's OOM killer) after 1.5 s in this job,"
+        " peak memory 1024 MiB; the machine or its cgroup ran out of memory: run fewer workers, or give such jobs a"
+        ' memory limit\nIt was here:\nThread 0x1:\n  File "app.py", line 3 in work'
+    )
     failed = errors.JobFailedError(outcome(error=ErrorInfo(type="ValueError", message="no")))
     assert str(failed) == "job 1-0 (square) failed: ValueError: no"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.processes import descriptors
 from workd.pool import frames
 from workd.pool.channel import Channel
-from workd.pool.frames import FrameError
+from workd.pool.parsing import FrameError, FrameParser
+from workd.pool.slot import Job
 
 
 @pytest.fixture
@@ -19,6 +20,10 @@ def channel() -> Iterator[Channel]:
     channel = Channel(1000)
     yield channel
     channel.close()
+
+
+def job(key: int, body: bytes) -> Job:
+    return Job(key, body, "task", None)
 
 
 def claim(channel: Channel) -> int | None:
@@ -38,7 +43,7 @@ def test_each_job_is_claimed_or_taken_back_and_never_both(steps: list[str]) -> N
     owned: list[int] = []
     for number, step in enumerate(steps):
         if step == "send":
-            assert channel.send(number, b"x" * number)
+            assert channel.send(job(number, b"x" * number))
             sent.append(number)
         elif step == "claim":
             key = claim(channel)
@@ -51,22 +56,22 @@ def test_each_job_is_claimed_or_taken_back_and_never_both(steps: list[str]) -> N
 
 def test_a_full_socket_refuses_and_nothing_is_lost(channel: Channel) -> None:
     sent = 0
-    while channel.send(sent, bytes(frames.MAX_INLINE_BODY)):
+    while channel.send(job(sent, bytes(frames.MAX_INLINE_BODY))):
         sent += 1
     assert sent >= 2
     assert channel.take_back() == list(range(sent))
-    assert channel.send(sent, b"")
+    assert channel.send(job(sent, b""))
 
 
 def test_a_large_body_taken_back_leaves_no_descriptor(channel: Channel) -> None:
     before = len(descriptors())
-    assert channel.send(1, bytes(frames.MAX_INLINE_BODY + 1))
+    assert channel.send(job(1, bytes(frames.MAX_INLINE_BODY + 1)))
     assert channel.take_back() == [1]
     assert len(descriptors()) == before
 
 
 def test_a_worker_finds_what_it_claims_before_it_hears_that_it_may_leave(channel: Channel) -> None:
-    channel.send(7, b"")
+    channel.send(job(7, b""))
     channel.hang_up()
     channel.hang_up()
     assert claim(channel) == 7
@@ -94,7 +99,7 @@ def test_the_last_results_are_read_to_the_end_or_until_the_pipe_is_empty(channel
             os.close(writer)
         os.close(channel.results_fd)
         channel.results_fd = -1
-        channel._parser.partial.clear()
+        channel._parser = FrameParser(1000)
 
 
 def test_after_a_wrong_frame_nothing_is_believed(channel: Channel) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workd.pool import frames
-from workd.pool.frames import Frame, FrameError, FrameParser
+from workd.pool.parsing import Frame, FrameError, FrameParser
 
 LIMIT = 10_000
 FRAMES = st.builds(
@@ -18,8 +18,29 @@ FRAMES = st.builds(
 )
 
 
+SMALL_OR_LARGE = st.sampled_from([0, 100, LIMIT])  # from which size on a payload is read straight into its place
+
+
+def fed(parser: FrameParser, data: bytes | memoryview) -> list[Frame]:
+    """Do what the channel does with what it reads."""
+    found: list[Frame] = []
+    rest = memoryview(data)
+    while rest and (room := parser.room) is not None:
+        size = min(len(room), len(rest))
+        room[:size] = rest[:size]
+        frame = parser.fill(size)
+        found.extend([frame] if frame is not None else [])
+        rest = rest[size:]
+    return [*found, *parser.feed(rest)] if rest else found
+
+
+def fed_whole(parser: FrameParser, stream: bytes) -> list[Frame]:
+    """Feed piece by piece as long as a large payload may begin anywhere."""
+    return [frame for start in range(0, len(stream), 64) for frame in fed(parser, stream[start : start + 64])]
+
+
 def encoded(frame: Frame) -> bytes:
-    return frames.encode_frame(frame.kind, frame.key, frame.started_at, frame.ended_at, frame.payload)
+    return frames.encode_frame(frame.kind, frame.key, frame.started_at, frame.ended_at, bytes(frame.payload))
 
 
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
@@ -28,23 +49,24 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
     return [stream[start:end] for start, end in zip([0, *ends], [*ends, len(stream)], strict=True)]
 
 
-@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 2**20), max_size=12))
-def test_frames_survive_any_cut(sent: list[Frame], places: list[int]) -> None:
-    parser = FrameParser(LIMIT)
-    received = [
-        frame for piece in cut(b"".join(map(encoded, sent)), places) for frame in parser.feed(memoryview(piece))
-    ]
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 2**20), max_size=12), SMALL_OR_LARGE)
+def test_frames_survive_any_cut(sent: list[Frame], places: list[int], large_bytes: int) -> None:
+    parser = FrameParser(LIMIT, large_bytes)
+    received = [frame for piece in cut(b"".join(map(encoded, sent)), places) for frame in fed(parser, piece)]
     assert received == sent
-    assert not parser.partial
+    assert not parser.pending_bytes
+    assert parser.room is None
 
 
-@given(st.lists(FRAMES, max_size=3), FRAMES, st.integers(0, 2**20))
-def test_a_frame_that_was_cut_off_by_a_death_is_kept_apart(whole: list[Frame], last: Frame, place: int) -> None:
-    parser = FrameParser(LIMIT)
+@given(st.lists(FRAMES, max_size=3), FRAMES, st.integers(0, 2**20), SMALL_OR_LARGE)
+def test_a_frame_that_was_cut_off_by_a_death_is_kept_apart(
+    whole: list[Frame], last: Frame, place: int, large_bytes: int
+) -> None:
+    parser = FrameParser(LIMIT, large_bytes)
     tail = encoded(last)
     tail = tail[: place % len(tail)]
-    assert list(parser.feed(memoryview(b"".join(map(encoded, whole)) + tail))) == whole
-    assert bytes(parser.partial) == tail
+    assert fed_whole(parser, b"".join(map(encoded, whole)) + tail) == whole
+    assert parser.pending_bytes == len(tail)
 
 
 @given(FRAMES, st.lists(st.integers(0, 2**20), max_size=4))
@@ -66,7 +88,7 @@ def test_a_length_over_the_limit_is_refused_as_soon_as_the_header_is_there(
 
     def feed_all() -> None:
         for piece in cut(stream, places):
-            received.extend(parser.feed(memoryview(piece)))
+            received.extend(fed(parser, piece))
 
     with pytest.raises(FrameError, match=f"{length} bytes, the limit is {LIMIT}"):
         feed_all()
@@ -83,10 +105,10 @@ def test_any_bytes_are_frames_or_an_error_or_too_few(noise: bytes, places: list[
     parser = FrameParser(LIMIT)
     try:
         for piece in cut(noise, places):
-            list(parser.feed(memoryview(piece)))
+            fed(parser, piece)
     except FrameError:
         return
-    assert len(parser.partial) < frames.FRAME_HEAD.size + LIMIT
+    assert parser.pending_bytes < frames.FRAME_HEAD.size + LIMIT
 
 
 def test_a_large_frame_in_many_small_pieces_takes_linear_time() -> None:
@@ -94,7 +116,7 @@ def test_a_large_frame_in_many_small_pieces_takes_linear_time() -> None:
     stream = memoryview(encoded(sent))
     parser = FrameParser(len(sent.payload))
     received = [
-        frame for start in range(0, len(stream), 65_536) for frame in parser.feed(stream[start : start + 65_536])
+        frame for start in range(0, len(stream), 65_536) for frame in fed(parser, stream[start : start + 65_536])
     ]
     assert received == [sent]
 

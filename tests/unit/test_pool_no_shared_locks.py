@@ -1,12 +1,17 @@
-"""No lock, queue or semaphore is shared between processes: a killed worker would hold it for ever."""
+"""No lock, queue or semaphore is shared between processes: a killed worker would hold it for ever.
+
+What the running processes really share is looked at in `fault/test_local_pool_channels.py`.
+"""
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import workd
 
-SHARED = {
+OF_MULTIPROCESSING = {
     "Array",
     "Barrier",
     "BoundedSemaphore",
@@ -17,11 +22,25 @@ SHARED = {
     "Manager",
     "Queue",
     "RLock",
+    "RawArray",
+    "RawValue",
+    "SemLock",
     "Semaphore",
     "SimpleQueue",
     "Value",
+    "managers",
+    "shared_memory",
+    "sharedctypes",
+    "synchronize",
 }
-MODULES = ("managers", "shared_memory", "sharedctypes", "synchronize")
+SHARED = {
+    "multiprocessing": OF_MULTIPROCESSING,
+    "_multiprocessing": OF_MULTIPROCESSING,
+    "fcntl": {"flock", "lockf"},
+    "os": {"lockf", "mkfifo"},
+    "mmap": {"mmap"},
+}
+FOREIGN = {"filelock", "posix_ipc", "portalocker", "sysv_ipc"}  # modules that have nothing else
 SOURCE = Path(workd.__file__).parent
 ALLOWED = {SOURCE / "pool" / "result_queue.py"}  # one worker's own, made after the fork
 
@@ -33,40 +52,71 @@ def test_only_the_result_queue_uses_what_processes_can_share() -> None:
     assert found == []
 
 
-def test_the_check_finds_each_way_to_write_it(tmp_path: Path) -> None:
-    lines = [
+def test_the_result_queue_is_made_by_its_worker_alone() -> None:
+    makers = {path for path in SOURCE.rglob("*.py") for call in calls(path) if call == "ResultQueue"}
+    assert makers == {SOURCE / "pool" / "worker.py"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
         "from multiprocessing import Lock",
         "from multiprocessing.queues import SimpleQueue as Q",
         "import multiprocessing; multiprocessing.Event()",
         "import multiprocessing as mp; mp.get_context('fork').Semaphore()",
+        "import multiprocessing; multiprocessing.get_context('fork').Queue(1)",
         "import multiprocessing.shared_memory",
         "from multiprocessing import shared_memory",
-    ]
-    for number, line in enumerate(lines):
-        path = tmp_path / f"m{number}.py"
-        path.write_text(line)
-        assert list(uses(path)), line
-    innocent = tmp_path / "innocent.py"
-    innocent.write_text("import threading, asyncio, queue\nthreading.Lock(); asyncio.Event(); queue.SimpleQueue()\n")
-    assert not list(uses(innocent))
+        "from multiprocessing.synchronize import SemLock as S",
+        "import _multiprocessing; _multiprocessing.SemLock(1, 1, 1, 'x', True)",
+        "import fcntl; fcntl.flock(1, fcntl.LOCK_EX)",
+        "import os; os.mkfifo('x')",
+        "from mmap import mmap",
+        "import mmap as m; m.mmap(-1, 1)",
+        "import posix_ipc",
+        "from filelock import FileLock",
+    ],
+)
+def test_the_check_finds_each_way_to_write_it(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(line)
+    assert list(uses(path))
+
+
+def test_the_check_lets_pass_what_one_process_has_for_itself(tmp_path: Path) -> None:
+    path = tmp_path / "innocent.py"
+    path.write_text(
+        "import threading, asyncio, queue, fcntl, os\n"
+        "threading.Lock(); asyncio.Event(); queue.SimpleQueue(); fcntl.fcntl(1, fcntl.F_GETFL); os.pipe()\n"
+    )
+    assert not list(uses(path))
 
 
 def uses(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield line and name of everything of multiprocessing that can be shared."""
+    """Yield line and name of everything that can be shared."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
-    imports = [node for node in nodes if isinstance(node, ast.Import)]
-    modules = [(node.lineno, alias) for node in imports for alias in node.names if is_ours(alias.name)]
-    yield from ((line, alias.name) for line, alias in modules if alias.name.endswith(MODULES))
-    names = {alias.asname or "multiprocessing" for _, alias in modules}
+    roots: dict[str, str] = {}  # by the name that a module has here
     for node in nodes:
-        if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
-            yield from ((node.lineno, alias.name) for alias in node.names if alias.name in {*SHARED, *MODULES})
-        elif isinstance(node, ast.Attribute) and node.attr in SHARED and root_of(node) in names:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                roots[alias.asname or top(alias.name)] = top(alias.name)
+                if top(alias.name) in FOREIGN or alias.name.rpartition(".")[2] in of(top(alias.name)) - {"mmap"}:
+                    yield node.lineno, alias.name
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            module = top(node.module or "")
+            found = [alias.name for alias in node.names if module in FOREIGN or alias.name in of(module)]
+            yield from ((node.lineno, name) for name in found)
+        elif isinstance(node, ast.Attribute) and node.attr in of(roots.get(root_of(node), "")):
             yield node.lineno, node.attr
 
 
-def is_ours(module: str) -> bool:
-    return module.split(".", maxsplit=1)[0] == "multiprocessing"
+def of(module: str) -> set[str]:
+    return SHARED.get(module, set())
+
+
+def top(module: str) -> str:
+    return module.split(".", maxsplit=1)[0]
 
 
 def root_of(node: ast.AST) -> str:
@@ -74,3 +124,10 @@ def root_of(node: ast.AST) -> str:
     while isinstance(node, ast.Attribute | ast.Call):
         node = node.value if isinstance(node, ast.Attribute) else node.func
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def calls(path: Path) -> Iterator[str]:
+    """Yield the names of what is called."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")

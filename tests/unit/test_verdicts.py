@@ -9,7 +9,7 @@ from workd.broker.ops import Bury, Finish, Readd
 from workd.flights import Flight
 from workd.pool import frames
 from workd.pool.deaths import Crashed, Killed, TimedOut, WorkerDied
-from workd.pool.frames import Frame, FrameError
+from workd.pool.parsing import Frame, FrameError
 from workd.retry import Counters
 from workd.verdicts import Clerk, Times, event_of_frame, event_of_loss
 from workd.wire import DeadReason, ErrorInfo

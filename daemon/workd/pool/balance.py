@@ -11,6 +11,7 @@ from typing import Final
 
 WINDOW_S: Final = 0.025
 HEAD_PATIENCE_S: Final = 0.010  # a job may wait this long behind another while a slot is free
+RUN_S: Final = 0.0005  # so much more work than the next a worker may get before the next one's turn comes
 MAX_DEPTH: Final = 256  # packets that a socket with the kernel's default limits holds
 UNKNOWN_COST_S: Final = 1.0
 _WEIGHT: Final = 0.2  # of the newest run in the moving average

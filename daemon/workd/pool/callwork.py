@@ -6,15 +6,18 @@ the standard library does it for its own spawned workers, so that functions of a
 
 from __future__ import annotations
 
-import base64
 import multiprocessing.process
 import pickle
+import traceback
 from multiprocessing import spawn
-from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]
-from multiprocessing.reduction import ForkingPickler
-from typing import Any
+from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Any
 
-from workd.pool import frames
+from workd.pool import alarm, chunks, frames  # noqa: F401 - chunks: maps call for it by name
+from workd.pool.pickling import dumps, load_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 FACTORY = "workd.pool.callwork:make"
 
@@ -25,48 +28,88 @@ _NOT_AT_TOP_LEVEL = 'workers import the script without what is under if __name__
 class CallWork:
     """Runs `(function, args, kwargs)` and returns the pickled value or exception."""
 
-    def __init__(self, initializer: bytes, *, has_main: bool) -> None:
-        """`initializer`: the pickled pair of a function (or None) and its arguments."""
-        self._initializer = initializer
-        self._has_main = has_main
+    def __init__(
+        self, prepare: Callable[[], tuple[Callable[..., object] | None, Iterable[Any]]], hint: str = _NOT_AT_TOP_LEVEL
+    ) -> None:
+        """`prepare` returns the initializer and its arguments; `hint` is for functions that main does not have."""
+        self._prepare = prepare
+        self._hint = hint
 
     def start(self, slot: int) -> None:  # noqa: ARG002 - what every runner is told
         """Run the initializer in the worker."""
-        initializer, initargs = self._unpickle(self._initializer)
+        try:
+            initializer, initargs = self._prepare()
+        except AttributeError as error:
+            raise self._hinted(error) from None
         if initializer is not None:
             initializer(*initargs)
 
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one call. Whatever it raises, and whatever can't be pickled, is an outcome."""
         try:
-            function, args, kwargs = self._unpickle(body)
-            value = function(*args, **kwargs)
+            try:
+                function, args, kwargs = load_call(body)
+            except AttributeError as error:
+                raise self._hinted(error) from None
+            try:
+                alarm.arm()
+                value = function(*args, **kwargs)
+            finally:
+                alarm.disarm()
         except BaseException as error:  # noqa: BLE001 - a SystemExit or KeyboardInterrupt of a call ends the call alone
-            return frames.RAISED, _dump(ExceptionWithTraceback(error, error.__traceback__), error)
+            return frames.RAISED, _dump_error(error)
         try:
-            return frames.RETURNED, bytes(ForkingPickler.dumps(value))
-        except Exception as error:  # noqa: BLE001 - pickling runs user code
-            return frames.RAISED, _dump(MaybeEncodingError(error, value), error)
+            payload = dumps(value)
+        except BaseException as error:  # noqa: BLE001 - pickling runs user code
+            return frames.RAISED, _dump_unsendable(error, value)
+        if len(payload) > frames.MAX_PAYLOAD_BYTES:
+            too_large = ValueError(
+                f"it has {len(payload):,} bytes; {frames.MAX_PAYLOAD_BYTES:,} are the most that can be sent"
+            )
+            return frames.RAISED, _dump_unsendable(too_large, type(value))
+        return frames.RETURNED, payload
 
-    def _unpickle(self, pickled: bytes | memoryview) -> Any:
-        try:
-            return pickle.loads(pickled)  # noqa: S301 - the host program's own
-        except AttributeError as error:
-            if "_main__'" not in str(error):
-                raise
-            hint = _NOT_AT_TOP_LEVEL if self._has_main else _NO_MAIN
-            raise AttributeError(f"{error}: {hint}") from None
+    def _hinted(self, error: AttributeError) -> AttributeError:
+        """Say what to do about a function of the main module that is not there."""
+        return AttributeError(f"{error}: {self._hint}") if "_main__'" in str(error) else error
 
 
-def _dump(outcome: object, cause: BaseException) -> bytes:
+def _dump_error(error: BaseException) -> bytes:
+    text = _trace(error)
     try:
-        return bytes(ForkingPickler.dumps(outcome))
-    except Exception as error:  # noqa: BLE001 - pickling runs user code
-        return bytes(ForkingPickler.dumps(MaybeEncodingError(error, cause)))
+        return dumps((dumps(error), text))
+    except BaseException as unsendable:  # noqa: BLE001 - pickling runs user code
+        return _dump_unsendable(unsendable, error, text)
+
+
+def _dump_unsendable(error: BaseException, value: object, text: str = "") -> bytes:
+    """Say instead of what can't be sent why it can't, in the standard library's words."""
+    return dumps((dumps(MaybeEncodingError(_Shown(error), _Shown(value))), text or _trace(error)))
+
+
+class _Shown:
+    """A repr that never fails."""
+
+    def __init__(self, value: object) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        try:
+            return repr(self._value)
+        except BaseException:  # noqa: BLE001 - user code; the call must not cost the worker
+            return object.__repr__(self._value)
+
+
+def _trace(error: BaseException) -> str:
+    """Return the traceback in the form of the standard library's `RemoteTraceback`."""
+    return f'\n"""\n{"".join(traceback.format_exception(error))}"""'
 
 
 def make(preparation: dict[str, Any], initializer: str) -> tuple[CallWork, dict[str, Any]]:
-    """Import the host program's main module and return the runner; there is no catalogue."""
+    """Import the host program's main module and return the runner; there is no catalogue.
+
+    `initializer`: the pickled pair of a function (or None) and its arguments, in hex; unpickled in each worker.
+    """
     process = multiprocessing.process.current_process()
     # The standard library's mark for "the main module is being imported": a pool that it makes unguarded is refused.
     process._inheriting = True  # type: ignore[attr-defined]  # noqa: SLF001
@@ -75,4 +118,5 @@ def make(preparation: dict[str, Any], initializer: str) -> tuple[CallWork, dict[
     finally:
         del process._inheriting  # type: ignore[attr-defined]  # noqa: SLF001
     has_main = not preparation.keys().isdisjoint({"init_main_from_name", "init_main_from_path"})
-    return CallWork(base64.b64decode(initializer), has_main=has_main), {}
+    pickled = bytes.fromhex(initializer)
+    return CallWork(lambda: pickle.loads(pickled), _NOT_AT_TOP_LEVEL if has_main else _NO_MAIN), {}  # noqa: S301

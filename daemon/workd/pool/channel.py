@@ -12,17 +12,23 @@ from __future__ import annotations
 
 import array
 import errno
+import json
 import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from workd import faultpoints
+from workd.errors import PoolError
 from workd.pool import frames
-from workd.pool.worker import FAILED, READY
+from workd.pool.parsing import FrameParser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from workd.pool.parsing import Frame
+    from workd.pool.slot import Job
 
 READ_BYTES_PER_TURN: Final = 1024 * 1024
 _SEND_BUFFER_BYTES: Final = 1024 * 1024  # the kernel clips it to net.core.wmem_max
@@ -32,14 +38,20 @@ _NO_ROOM: Final = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """The worker can take jobs."""
+    """The worker can take jobs. Its results' pipe and its board came with the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFailed:
-    """The worker could not start."""
+    """The worker could not start: `cause` in one line, `module` if it was an import."""
 
-    traceback: str
+    cause: str
+    traceback: str = ""
+    module: str = ""
+
+
+class SpillError(PoolError):
+    """There is no descriptor, or no memory, for a job's large body: waiting in the socket's queue would not help."""
 
 
 class Channel:
@@ -48,10 +60,12 @@ class Channel:
     def __init__(self, max_result_bytes: int) -> None:
         """Make the socket; the pipe comes from the worker with its first message."""
         self.jobs, self.worker_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._send = self.jobs.send
         self.jobs.setblocking(False)  # noqa: FBT003 - the signature of the standard library
         self.jobs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.results_fd = -1
-        self._parser = frames.FrameParser(max_result_bytes)
+        self.board_fd = -1
+        self._parser = FrameParser(max_result_bytes)
         # Its own, since a program may have several pools, each with a loop in a thread.
         self._read_buffer = bytearray(READ_BYTES_PER_TURN)
         self._broken = False
@@ -60,9 +74,10 @@ class Channel:
         """Close every descriptor. The worker, if it lives, leaves after what it has claimed. Safe to call twice."""
         self.jobs.close()
         self.worker_end.close()
-        if self.results_fd >= 0:
-            os.close(self.results_fd)
-            self.results_fd = -1
+        for fd in (self.results_fd, self.board_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.results_fd = self.board_fd = -1
 
     def hang_up(self) -> None:
         """Tell the worker to leave once it has done what it claimed; its results are still read."""
@@ -75,28 +90,33 @@ class Channel:
         """Return the worker's first message; None if it is not there yet."""
         try:
             data, ancillary, _, _ = self.jobs.recvmsg(
-                _MAX_BOOT_PACKET, socket.CMSG_SPACE(array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+                _MAX_BOOT_PACKET, socket.CMSG_SPACE(2 * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return None
-        if data == READY and ancillary:
-            fds = array.array("i")
-            fds.frombytes(ancillary[0][2])
-            self.results_fd = fds[0]
-            os.set_blocking(self.results_fd, False)
-            return WorkerReady()
-        if data == READY:
-            return WorkerFailed("the supervisor has no file descriptor left for its results")
-        return WorkerFailed(data.removeprefix(FAILED).decode(errors="replace"))
+        if not data:
+            return WorkerFailed("")  # it died; what the kernel says of that follows
+        if data.startswith(frames.FAILED):
+            return _complaint(data.removeprefix(frames.FAILED))
+        fds = array.array("i")
+        for _, _, content in ancillary:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+        if len(fds) < 2:  # noqa: PLR2004 - the results' pipe and the board
+            for fd in fds:
+                os.close(fd)
+            return WorkerFailed("the supervisor has no file descriptor left for its results; raise ulimit -n")
+        self.results_fd, self.board_fd = fds
+        os.set_blocking(self.results_fd, False)
+        return WorkerReady()
 
-    def send(self, key: int, body: bytes) -> bool:
-        """Hand a job over; False when the socket has no room, and then nothing was sent."""
-        head = frames.PACKET_HEAD
+    def send(self, job: Job) -> bool:
+        """Hand a job over; False when the socket has no room, and then nothing was sent. Raises `SpillError`."""
+        body = job.body
         try:
             if len(body) <= frames.MAX_INLINE_BODY:
-                self.jobs.send(head.pack(key, 0) + body)
+                self._send(_head(job, 0) + body)
             else:
-                self._send_spilled(head.pack(key, frames.SPILLED), body)
+                self._send_spilled(_head(job, frames.SPILLED), body)
         except OSError as error:
             if error.errno in _NO_ROOM:
                 return False
@@ -104,7 +124,10 @@ class Channel:
         return True
 
     def _send_spilled(self, head: bytes, body: bytes) -> None:
-        fd = frames.spill(body)
+        try:
+            fd = frames.spill(body)
+        except OSError as error:
+            raise SpillError(f"its {len(body):,} bytes can't be handed over: {error.strerror}") from error
         try:
             self.jobs.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
         finally:
@@ -124,35 +147,55 @@ class Channel:
                 return keys
             keys.append(head.unpack(packet)[0])
 
-    def read_results(self) -> Iterator[frames.Frame]:
+    def read_results(self) -> Iterator[Frame]:
         """Yield the complete frames of at most 1 MiB. Raises `FrameError`, and `EOFError` when all writers are gone."""
         if self.results_fd < 0 or self._broken:
             return
+        parser, room = self._parser, self._parser.room
         try:
-            size = os.readv(self.results_fd, [self._read_buffer])
+            size = os.readv(self.results_fd, [self._read_buffer if room is None else room[:READ_BYTES_PER_TURN]])
         except BlockingIOError:
             return
         if not size:
             raise EOFError
-        yield from self._parser.feed(memoryview(self._read_buffer)[:size])
+        if room is None:
+            yield from parser.feed(memoryview(self._read_buffer)[:size])
+        elif (frame := parser.fill(size)) is not None:
+            yield frame
+        if parser.pending_bytes:
+            faultpoints.hit("supervisor_mid_result")
 
     def distrust(self) -> None:
-        """Read no more frames: after one that was wrong nobody knows where the next begins."""
+        """Read no more frames: nobody knows where the next begins, or whether it is true."""
         self._broken = True
 
-    def read_last_results(self) -> Iterator[frames.Frame]:
+    def read_last_results(self) -> Iterator[Frame]:
         """Yield every complete frame that a dead worker left; a partial one is dropped.
 
         Stops at the end of the stream or when the pipe is empty: a grandchild may hold the other end open.
         """
         try:
             while True:
-                before = len(self._parser.partial)
+                before = self._parser.pending_bytes
                 found = False
                 for frame in self.read_results():
                     found = True
                     yield frame
-                if not found and len(self._parser.partial) == before:
+                if not found and self._parser.pending_bytes == before:
                     return
         except EOFError:
             return
+
+
+def _complaint(text: bytes) -> WorkerFailed:
+    try:
+        return WorkerFailed(**json.loads(text))
+    except (ValueError, TypeError):  # cut off, or user code has written to the descriptor
+        return WorkerFailed("it sent a complaint that can't be read")
+
+
+def _head(job: Job, flags: int) -> bytes:
+    if job.soft_timeout_s is None and job.memory_limit_bytes is None:
+        return frames.PACKET_HEAD.pack(job.key, flags)
+    limits = frames.LIMITS.pack(job.soft_timeout_s is not None, job.memory_limit_bytes or 0)
+    return frames.PACKET_HEAD.pack(job.key, flags | frames.LIMITED) + limits

@@ -15,30 +15,29 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
+from workd import faultpoints
+from workd.errors import PoolError
 from workd.pool import balance
 from workd.pool.boots import Boots
-from workd.pool.deaths import Killed, KillOrder, cause
-from workd.pool.frames import FrameError
+from workd.pool.channel import SpillError
+from workd.pool.deaths import KillOrder
+from workd.pool.endings import Endings
+from workd.pool.renewal import LEAVE_S, Renewal
 from workd.pool.slot import Slot, Tenant, TenantState
+from workd.pool.stats import PoolStats, describe
 from workd.pool.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from workd.pool.frames import Frame
+    from workd.errors import BootError
     from workd.pool.launcher import Forkserver
     from workd.pool.owner import PoolOptions, PoolOwner
     from workd.pool.slot import Job
-
-CLOSED_PATIENCE_S = 0.1  # between the end of a result channel and the end of its worker
-LEAVE_S = 2.0  # how long an idle worker may take to leave when asked
-
-log = structlog.get_logger("workd.pool")
 
 
 class ProcessPool:
@@ -53,11 +52,12 @@ class ProcessPool:
         self.costs = balance.Costs()
         self.waiting: deque[Job] = deque()
         self._keys = itertools.count(1)
-        self._dying = 0  # workers whose end is known and whose exit status is not yet
         self._quiet = False
         self._empty = asyncio.Event()
         self._empty.set()
         self._watch = Watch(self)
+        self.endings = Endings(self)
+        self.renewal = Renewal(self)
         self.boots = Boots(self, forkserver)
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,6 +72,24 @@ class ProcessPool:
         """Who is told of everything."""
         return self._owner
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether jobs are handed over no more."""
+        return self._quiet
+
+    def tenants(self) -> Iterator[Tenant]:
+        """Yield every worker that there is: at work, booting, waiting for its slot, and leaving."""
+        for slot in self.slots:
+            if slot.tenant is not None:
+                yield slot.tenant
+            if slot.successor is not None:
+                yield slot.successor
+        yield from self.renewal.leaving
+
+    def stats(self) -> PoolStats:
+        """Return what there is to know about the pool now."""
+        return describe(self)
+
     async def start(self) -> dict[str, Any]:
         """Load the modules, fill every slot, and return the catalogue. Raises `BootError`."""
         return await self.boots.start()
@@ -79,10 +97,10 @@ class ProcessPool:
     def quiet(self) -> list[Job]:
         """Hand over no more jobs; return all that have not been started. Safe to call twice."""
         self._quiet = True
-        back = [job for slot in self.slots if slot.tenant for job in slot.tenant.take_back()]
+        back = [job for tenant in self.tenants() for job in tenant.take_back()]
         back.extend(self.waiting)
         self.waiting.clear()
-        self._note_if_empty()
+        self.note_if_empty()
         return back
 
     async def stop(self, *, kill: bool = False) -> None:
@@ -90,25 +108,23 @@ class ProcessPool:
 
         Jobs that have not been started go to `on_returned`, killed ones to `on_lost`.
         """
+        faultpoints.hit("supervisor_stopping")
         self.boots.quiet()
         if unstarted := self.quiet():
             self._owner.on_returned(unstarted)
-        for slot in self.slots:
-            if (tenant := slot.tenant) is not None:
-                if kill or tenant.state is TenantState.BOOTING:
-                    self.kill(tenant, KillOrder(None, None, "the pool is stopping"))
-                else:
-                    tenant.state = TenantState.LEAVING
-                    tenant.channel.hang_up()
+        for tenant in list(self.tenants()):
+            if kill or tenant.state is TenantState.BOOTING:
+                self.kill(tenant, KillOrder(None, None, "the pool is stopping"))
+            else:
+                tenant.hang_up(math.inf)
         if not kill:
             await self.wait_empty()
         try:
             await asyncio.wait_for(self.boots.wait_gone(), LEAVE_S)
         except TimeoutError:
             self.boots.kill_births()
-            for slot in self.slots:  # a thread or an exit handler of a task holds it up
-                if slot.tenant is not None:
-                    self.kill(slot.tenant, KillOrder(None, None, "the pool is stopping"))
+            for tenant in list(self.tenants()):  # a thread or an exit handler of a task holds it up
+                self.kill(tenant, KillOrder(None, None, "the pool is stopping"))
             await self.boots.wait_gone()
         await self.wait_empty()
         self._watch.stop()
@@ -125,9 +141,11 @@ class ProcessPool:
         if self._quiet:
             self._owner.on_returned(list(jobs))
             return
-        now = self._loop.time()
+        now, limit_bytes = self._loop.time(), self._options.memory_limit_bytes
         for job in jobs:
             job.queued_at = now
+            if limit_bytes is not None:
+                job.memory_limit_bytes = min(limit_bytes, job.memory_limit_bytes or limit_bytes)
             self.waiting.append(job)
         self._empty.clear()
         self.fill()
@@ -141,31 +159,43 @@ class ProcessPool:
             tenant = slot.tenant
             if tenant is not None and tenant.state is TenantState.READY and tenant.kill_order is None:
                 if not tenant.jobs or now - tenant.head_since <= balance.HEAD_PATIENCE_S:
-                    free += balance.room(len(tenant.jobs), tenant.load_s, mean_s)
+                    free += min(balance.room(len(tenant.jobs), tenant.load_s, mean_s), int(min(tenant.budget, 1e9)))
                 ready += 1
         return max(0, free - len(self.waiting)), ready * balance.room(0, 0.0, mean_s)
 
     def cancel(self, key: int, why: str) -> Job | None:
         """Stop a job: one that has not started is returned, a running one is killed and comes by `on_lost`."""
-        for job in self.waiting:
-            if job.key == key:
-                self.waiting.remove(job)
-                self._note_if_empty()
-                return job
-        for slot in self.slots:
-            if (tenant := slot.tenant) is not None and key in tenant.jobs:
-                return self._cancel_in(tenant, key, why)
-        return None
+        return next(iter(self.cancel_many((key,), why)), None)
+
+    def cancel_many(self, keys: Collection[int], why: str) -> list[Job]:
+        """Stop jobs: those that have not started are returned, running ones are killed and come by `on_lost`.
+
+        Keys of jobs that have ended are passed over.
+        """
+        wanted = frozenset(keys)
+        holders = [tenant for tenant in self.tenants() if not wanted.isdisjoint(tenant.jobs)]
+        for tenant in holders:
+            self.put_back(tenant.take_back())
+        back = [job for job in self.waiting if job.key in wanted]
+        if back:
+            self.waiting = deque(job for job in self.waiting if job.key not in wanted)
+        for tenant in holders:
+            self.endings.read_all(tenant)  # a job whose result is in the pipe is not what its worker is on
+            if tenant.head is not None and tenant.head.key in wanted:
+                self.kill(tenant, KillOrder(tenant.head.key, None, why))
+        self.note_if_empty()
+        self.fill()
+        return back
 
     def kill_running(self, why: str) -> None:
         """Kill every worker that is on a job; each job comes back by `on_lost` once its worker is dead."""
-        for slot in self.slots:
-            if slot.tenant is not None and slot.tenant.jobs:
-                self.kill(slot.tenant, KillOrder(None, None, why))
+        for tenant in list(self.tenants()):
+            if tenant.jobs:
+                self.kill(tenant, KillOrder(None, None, why))
 
     def running(self) -> list[Job]:
         """Return the jobs that workers have now, the buffered ones included."""
-        return [job for slot in self.slots if slot.tenant for job in slot.tenant.jobs.values()]
+        return [job for tenant in self.tenants() for job in tenant.jobs.values()]
 
     async def wait_empty(self) -> None:
         """Wait until the pool has no job, neither waiting nor running, and no death is left to report."""
@@ -175,35 +205,44 @@ class ProcessPool:
         """Hand waiting jobs to slots with room, idle ones first."""
         waiting, now = self.waiting, self._loop.time()
         while waiting and not self._quiet:
-            job = waiting[0]
-            tenant = self._roomiest(job, now)
+            tenant, enough_s = self._roomiest(waiting[0], now)
             if tenant is None:
                 break
-            job.cost_s = self.costs.of(job.task)
-            if tenant.hand_over(job, now):
-                waiting.popleft()
+            self._hand_over_run(tenant, enough_s, now)
         self._watch.plan()
 
-    def _roomiest(self, job: Job, now: float) -> Tenant | None:
+    def _hand_over_run(self, tenant: Tenant, enough_s: float, now: float) -> None:
+        """Give one worker jobs until it has `enough_s` of work or no room: a choice for each would cost more."""
+        waiting, cost_of = self.waiting, self.costs.of
+        while True:
+            job = waiting[0]
+            job.cost_s = cost_of(job.task)
+            try:
+                if not tenant.hand_over(job, now):
+                    return
+            except SpillError as error:
+                waiting.popleft()
+                self._owner.on_unstartable([job], PoolError(f"{job.task}: {error}"))
+                self.note_if_empty()
+                return
+            waiting.popleft()
+            if not tenant.budget:
+                self.renewal.want_successor(tenant.slot, "count")
+            if not waiting or tenant.load_s >= enough_s or not tenant.has_room(waiting[0], now):
+                return
+
+    def _roomiest(self, job: Job, now: float) -> tuple[Tenant | None, float]:
+        """Return the worker with the least work that has room, and how much work makes it another's turn."""
         best: Tenant | None = None
+        least_s = second_s = math.inf
         for slot in self.slots:
             tenant = slot.tenant
             if tenant is not None and tenant.has_room(job, now):
-                if not tenant.jobs:
-                    return tenant
-                if best is None or tenant.load_s < best.load_s:
-                    best = tenant
-        return best
-
-    def _cancel_in(self, tenant: Tenant, key: int, why: str) -> Job | None:
-        back = tenant.take_back()
-        wanted = next((job for job in back if job.key == key), None)
-        self.put_back([job for job in back if job.key != key])
-        if wanted is None:
-            self.kill(tenant, KillOrder(key, None, why))
-        self._note_if_empty()
-        self.fill()
-        return wanted
+                if tenant.load_s < least_s:
+                    best, least_s, second_s = tenant, tenant.load_s, least_s
+                elif tenant.load_s < second_s:
+                    second_s = tenant.load_s
+        return best, second_s + balance.RUN_S
 
     def return_unstarted(self, jobs: list[Job]) -> None:
         """Give waiting jobs back to the owner."""
@@ -211,100 +250,18 @@ class ProcessPool:
             gone = {job.key for job in jobs}
             self.waiting = deque(job for job in self.waiting if job.key not in gone)
             self._owner.on_returned(jobs)
-            self._note_if_empty()
+            self.note_if_empty()
+
+    def fail_waiting(self, cause: BootError) -> None:
+        """Give all waiting jobs back to the owner: no worker can be started for them."""
+        jobs = list(self.waiting)
+        self.waiting.clear()
+        self._owner.on_unstartable(jobs, cause)
+        self.note_if_empty()
 
     def put_back(self, jobs: list[Job]) -> None:
         """Have jobs that were taken back wait before all others."""
         self.waiting.extendleft(reversed(jobs))
-
-    # ── results and deaths ──────────────────────────────────────────────────────────────────────────────────────
-
-    def on_results(self, slot: Slot) -> None:
-        """Read one turn's worth of frames from a worker."""
-        tenant = slot.tenant
-        if tenant is None:
-            return
-        try:
-            for frame in tenant.channel.read_results():
-                self._deliver(tenant, frame)
-                tenant.head_since = self._loop.time()
-        except FrameError as error:
-            tenant.channel.distrust()
-            self._give_up(slot, tenant, str(error))
-        except EOFError:
-            # Mostly the first sign of its death. One that lives without its result queue is of no use, though.
-            self._loop.remove_reader(tenant.channel.results_fd)
-            self._loop.call_later(CLOSED_PATIENCE_S, self._give_up, slot, tenant, "it closed its result channel")
-        self.fill()
-        self._owner.on_room()
-        self._note_if_empty()
-
-    def _give_up(self, slot: Slot, tenant: Tenant, note: str) -> None:
-        if slot.tenant is tenant:
-            tenant.note = tenant.note or note
-            tenant.state = TenantState.LEAVING
-            self._loop.remove_reader(tenant.channel.results_fd)
-            tenant.kill()
-
-    def _deliver(self, tenant: Tenant, frame: Frame) -> None:
-        job = tenant.jobs.get(frame.key)
-        if job is None:
-            msg = f"a worker sent a result for job {frame.key}, which it does not have"
-            raise FrameError(msg)
-        try:
-            self._owner.on_result(job, frame)
-        except FrameError:
-            raise  # its payload makes no sense: the job has no result, its worker is broken
-        except Exception as error:  # noqa: BLE001 - the owner's books are wrong from here on; the other jobs' must not be
-            self.boots.fail(error)
-        tenant.finish(frame.key)
-        self.costs.learn(job.task, frame.ended_at - frame.started_at)
-
-    def on_death(self, slot: Slot) -> None:
-        """Deal with a worker that the kernel says is dead: first what is true, then what is lost, then the slot."""
-        tenant = slot.tenant
-        if tenant is None:
-            return
-        self._loop.remove_reader(tenant.pidfd)
-        if tenant.state is TenantState.BOOTING:
-            self.boots.read_last_words(tenant)
-        else:
-            self._loop.remove_reader(tenant.channel.results_fd)
-        tenant.kill_group()
-        try:
-            for frame in tenant.channel.read_last_results():
-                self._deliver(tenant, frame)
-        except FrameError as error:
-            tenant.note = str(error)
-        unclaimed = tenant.take_back()
-        slot.tenant = None
-        self._dying += 1
-        self._empty.clear()
-        ran_s = self._loop.time() - tenant.head_since if tenant.jobs else None
-        self.boots.spawn(self._bury(slot, tenant, ran_s))
-        if not self._quiet:
-            self.put_back(unclaimed)
-        elif unclaimed:
-            self._owner.on_returned(unclaimed)
-        self.boots.after_death(slot, tenant)
-        self._owner.on_change()
-        self.fill()
-
-    async def _bury(self, slot: Slot, tenant: Tenant, ran_s: float | None) -> None:
-        """Take the exit status, then report each job that the dead worker had claimed."""
-        try:
-            died = await self.boots.reap(slot, tenant, ran_s)
-        finally:
-            tenant.close()
-            self._dying -= 1
-        claimed = list(tenant.jobs.values())
-        for number, job in enumerate(claimed):
-            # Only the first can have been running: a worker claims one job at a time.
-            self._owner.on_lost(job, cause(tenant.kill_order, job.key, died) if number == 0 else Killed("", died))
-        if not claimed and tenant.state is TenantState.READY and tenant.kill_order is None:
-            log.warning("an idle worker died", worker_pid=died.pid, slot=slot.index, how=died.describe())
-        self._owner.on_room()
-        self._note_if_empty()
 
     def kill(self, tenant: Tenant, order: KillOrder) -> None:
         """Kill a worker; the first order is the reason that its job is told."""
@@ -312,7 +269,35 @@ class ProcessPool:
             tenant.kill_order = order
         tenant.kill()
 
-    def _note_if_empty(self) -> None:
-        busy = self.waiting or self._dying or any(slot.tenant and slot.tenant.jobs for slot in self.slots)
-        if not busy:
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """Return a callback for the loop, whose exceptions break the pool visibly instead of leaving it half dead."""
+
+        def guarded(*args: object) -> None:
+            try:
+                callback(*args)
+            except Exception as error:  # noqa: BLE001 - what must not happen has happened
+                self.boots.fail(error)
+
+        return guarded
+
+    def note_busy(self) -> None:
+        """Have `wait_empty` wait."""
+        self._empty.clear()
+
+    def note_if_empty(self) -> None:
+        """Let `wait_empty` return if nothing is left to do or to report."""
+        if not (self.waiting or self.endings.dying or any(tenant.jobs for tenant in self.tenants())):
             self._empty.set()
+
+    # ── size and code ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def resize(self, size: int) -> None:
+        """Have `size` slots from now on. Jobs that run are finished; what only waits in a slot goes to another."""
+        self.renewal.resize(size)
+
+    async def reload(self) -> dict[str, Any]:
+        """Load all code anew and put it into one slot after the other; return the new catalogue.
+
+        Raises `BootError` if it does not load or no worker comes up with it; the old code goes on then.
+        """
+        return await self.renewal.reload()

@@ -1,223 +1,298 @@
-"""What runs `workd.Pool` behind its face: the loop's thread, the callback thread, and what goes between them.
+"""What runs `workd.Pool` behind its face: the loop's thread with the core in it, and the ways from and to it.
 
-The caller's thread pickles and waits; the loop's runs the asyncio core and knows only bytes; the callback thread
-unpickles results and calls back, so that user code never runs in the loop.
+The caller's thread pickles and hands over (`books.py`), the loop's runs the asyncio core and knows only bytes, and
+outcomes are unpickled by whoever wants them; callbacks have a thread of their own. User code never runs in the loop. If
+the core breaks, the pool ends visibly: every open call fails with the cause.
 """
 
 from __future__ import annotations
 
 import asyncio
-import pickle
-import queue
+import itertools
+import logging
 import threading
-from collections import deque
 from contextlib import suppress
-from multiprocessing.reduction import ForkingPickler
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from workd.errors import JobTimeoutError, PoolClosedError, WorkdError, WorkerDiedError
-from workd.pool import frames
+from workd.errors import PoolError, WorkdError
+from workd.pool import waiting
+from workd.pool.admission import Admission
+from workd.pool.books import NOT_RUNNING, Books, closed_error
+from workd.pool.callbacks import CallbackThread
 from workd.pool.core import ProcessPool
-from workd.pool.deaths import Crashed, Killed, Lost, TimedOut
-from workd.pool.launcher import Forkserver
-from workd.pool.results import AsyncResult, Part
+from workd.pool.deaths import Killed
+from workd.pool.loops import new_loop, report_errors
+from workd.pool.losses import error_of
+from workd.pool.pickling import dump_call
+from workd.pool.questions import Questions
 from workd.pool.slot import Job
-from workd.systemd import VARIABLES as SERVICE_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
-    from workd.pool.frames import Frame
+    from workd.pool.deaths import Lost
+    from workd.pool.feeder import Feeder
+    from workd.pool.outcomes import Outcome, Sink
     from workd.pool.owner import PoolOptions
+    from workd.pool.pickling import Call
+    from workd.pool.start import Start
+    from workd.pool.terms import Terms
+    from workd.pool.waiting import Waiters
 
-Sink = AsyncResult[Any] | Part[Any]
+T = TypeVar("T")
+
+CALLBACK_PATIENCE_S = 1.0  # how long a terminate waits for a callback, which may be waiting for whoever terminates
+
+log = logging.getLogger("workd.pool")
 
 
 class Engine:
-    """The two threads of one pool."""
+    """The threads of one pool. It does not know the pool, so that one that nobody holds is ended."""
 
-    def __init__(self, options: PoolOptions) -> None:
-        """Prepare; `start` starts both."""
+    def __init__(self, options: PoolOptions, start: Start, max_pending: int | None) -> None:
+        """Prepare; `start` is what has been started before, `Engine.start` starts the threads."""
+        self.size = options.size  # how many workers there are to be
         self._options = options
-        self._incoming: deque[Job] = deque()
-        self._outcomes: queue.SimpleQueue[tuple[Sink, Frame | BaseException] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._woken = False
-        self._ended = False  # nobody looks at what comes in any more
-        self._started: threading.Event = threading.Event()
-        self._boot_error: BaseException | None = None
-        self._stop_asked: asyncio.Event
-        self._kill = False
-        self._loop: asyncio.AbstractEventLoop
+        self._start = start
+        self._books = Books(None if max_pending is None else Admission(max_pending))
+        self._questions = Questions()
+        self._callbacks = CallbackThread()
+        self._keys = itertools.count(1)
+        self._has_core = False  # which closes the forkserver
+        self._woken = False  # the loop will look at what has come in
+        self._closing = False  # it ends once it is idle
+        self._killing = False  # it ends at once
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self._to_wake: list[Waiters] = []  # whose outcomes have come in this turn of the loop
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._changed: asyncio.Event
         self._pool: ProcessPool
-        self._loop_thread = threading.Thread(target=self._run_loop, name="workd-pool", daemon=True)
-        self._callback_thread = threading.Thread(target=self._call_back, name="workd-pool-callbacks", daemon=True)
-        self._key = 0
+        self._boot: asyncio.Task[Any]
+        self._thread = threading.Thread(target=self._run_loop, name="workd-pool", daemon=True)
 
-    @property
-    def running(self) -> bool:
-        """Whether the loop's thread has not ended."""
-        return self._loop_thread.is_alive()
+    # ── called from any thread ──────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
         """Start the workers and wait until they are ready. Raises what their boot raised."""
-        self._loop_thread.start()
-        self._started.wait()
-        if self._boot_error is not None:
-            self._loop_thread.join()
-            if isinstance(self._boot_error, WorkdError):  # it says all there is: our thread's frames tell nobody more
-                raise self._boot_error.with_traceback(None) from None
-            raise self._boot_error
-        self._callback_thread.start()
-
-    def submit(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], sink: Sink) -> None:
-        """Pickle a call in the caller's thread and hand it to the loop."""
         try:
-            body = bytes(ForkingPickler.dumps((func, args, kwargs)))
-        except Exception as error:  # noqa: BLE001 - pickling runs user code; like the standard library's, it is the outcome
-            self._outcomes.put((sink, error))
-            return
-        name = getattr(func, "__qualname__", "call")
-        with self._lock:
-            if self._ended:
-                msg = "Pool not running"  # terminated by another thread since the caller looked
-                raise ValueError(msg)
-            self._key += 1
-            self._incoming.append(Job(self._key, body, name, None, sink))
-            if self._woken:
-                return
-            self._woken = True
-        self._wake(self._take_incoming)
+            self._callbacks.start()
+            self._thread.start()
+            self._started.wait()
+        except BaseException:  # no thread can be had, or a KeyboardInterrupt
+            if self._thread.ident is None:
+                self._callbacks.stop()
+                self._start.give_up()
+            self.stop(kill=True)
+            raise
+        if self._failure is not None:
+            self._thread.join()
+            self._callbacks.join()
+            if isinstance(self._failure, WorkdError):  # it says all there is: our thread's frames tell nobody more
+                raise self._failure.with_traceback(None) from None
+            raise self._failure
+
+    def submit(self, call: Call, task: str, sink: Sink, number: int, terms: Terms) -> int:
+        """Pickle a call and hand it to the loop; return its bytes. Waits for room if the pool has a limit.
+
+        An exception of the pickling is the call's outcome, as in the standard library. Raises `ValueError` if the pool
+        has ended.
+        """
+        books = self._books
+        if books.ended or (books.admission is not None and not self._admit(books.admission)):
+            raise ValueError(NOT_RUNNING)
+        try:
+            body = dump_call(call)
+        except BaseException as error:  # pickling runs user code
+            books.leave()
+            if not isinstance(error, Exception):  # a KeyboardInterrupt
+                raise
+            self.decide(sink, number, error)
+            return 0
+        timeout_s, soft_timeout_s, memory_limit_bytes = terms
+        key = next(self._keys)
+        job = Job(key, body, task, timeout_s, (sink, number), False, soft_timeout_s, memory_limit_bytes)  # noqa: FBT003
+        books.enter(job)
+        if not self._woken:
+            self._wake()
+        if books.has_ended() and books.pending.pop(key, None) is not None:  # meanwhile
+            raise ValueError(NOT_RUNNING)
+        return len(body)
+
+    def cancel(self, sink: Sink) -> bool:
+        """Stop every call whose outcome is to go to `sink`; return whether there was one without an outcome."""
+        cancelled = self._books.cancel(sink)
+        self._wake()
+        return cancelled
+
+    def decide(self, sink: Sink, number: int, error: BaseException) -> None:
+        """Make an error the outcome of a call that was never submitted."""
+        self._books.decide(sink, number, error)
+        self._wake()
+
+    def ask(self, question: Callable[[ProcessPool], Awaitable[T]]) -> T:
+        """Run a coroutine on the core in the loop and return its answer. Raises `ValueError` if the pool has ended."""
+        answer = self._questions.ask(question)
+        self._wake()
+        if self._books.ended:
+            self._questions.refuse(ValueError(NOT_RUNNING))
+        try:
+            return answer.result()
+        except PoolError as error:
+            if self._killing:  # what was under way for it can't be had any more
+                raise ValueError(NOT_RUNNING) from error
+            raise
+
+    def call_back(self, call: Callable[[], None]) -> None:
+        """Have `call` run in the callback thread."""
+        self._callbacks.put(call)
+
+    def in_callback(self) -> bool:
+        """Tell whether the caller is in a callback: what it waits for must not need another one."""
+        return self._callbacks.is_current()
+
+    def add_feeder(self, feeder: Feeder) -> None:
+        """Wait for this one, too, before a closed pool ends."""
+        self._books.add_feeder(feeder, self._failure)
+
+    def remove_feeder(self, feeder: Feeder) -> None:
+        """It has handed in everything."""
+        self._books.feeders.discard(feeder)
+        self._wake()
+
+    def close(self) -> None:
+        """End once every call has its outcome."""
+        self._closing = True
+        self._books.close()
+        self._wake()
 
     def stop(self, *, kill: bool) -> None:
-        """End the pool: after every call has its outcome, or at once.
+        """End, after every call has its outcome or at once, and wait for it.
 
         From a callback it only asks: what waits for the callbacks' thread can't be waited for in it.
         """
-        if self.running:
-            self._kill = self._kill or kill
-            self._wake(self._ask_stop)
-        if threading.current_thread() not in (self._loop_thread, self._callback_thread):
-            self._loop_thread.join()
-            self._callback_thread.join()
+        self._killing = self._killing or kill
+        self.close()
+        if self._thread.ident is None or threading.current_thread() is self._thread or self._callbacks.is_current():
+            return
+        self._thread.join()
+        self._callbacks.join(CALLBACK_PATIENCE_S if kill else None)
 
-    def _wake(self, function: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended: its thread answers what is left
-            self._loop.call_soon_threadsafe(function)
+    def _admit(self, admission: Admission) -> bool:
+        if not self._callbacks.is_current():
+            return admission.enter(lambda: self._books.ended or self._killing)
+        admission.enter_at_once()
+        return True
+
+    def _wake(self) -> None:
+        self._woken = True
+        if self._loop is not None:  # else it is about to begin, and looks by itself
+            with suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._take)
 
     # ── the loop's thread ───────────────────────────────────────────────────────────────────────────────────────
 
     def _run_loop(self) -> None:
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=new_loop) as runner:
                 runner.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that makes the pool
-            self._boot_error = error
+        except BaseException as error:  # raised in the thread that makes the pool, or said to all calls
+            self._failure = error
+            if self._started.is_set() and not self._pool.boots.failed.done():  # else it is in the log
+                log.critical("the pool is broken and was stopped", exc_info=error)
         finally:
+            (self._start.let_go if self._has_core else self._start.give_up)()
+            self._wake_waiters()
+            self._books.end(self._failure)
+            self._questions.refuse(ValueError(NOT_RUNNING))
+            self._callbacks.stop()
             self._started.set()
-            self._fail_incoming()
-            self._outcomes.put(None)
 
     async def _main(self) -> None:
+        self._changed = asyncio.Event()
+        self._pool = ProcessPool(self, self._options, self._start.server)
+        self._has_core = True
+        broken = self._pool.boots.failed
+        broken.add_done_callback(lambda _: self._changed.set())
+        self._boot = asyncio.create_task(self._pool.start())
         self._loop = asyncio.get_running_loop()
-        self._stop_asked = asyncio.Event()
-        # The environment is the host program's: its functions may need all of it, but only it reports to systemd.
-        self._pool = ProcessPool(self, self._options, Forkserver(hidden_variables=SERVICE_VARIABLES))
+        report_errors(self._loop, self._pool.boots.fail)
         try:
-            await self._pool.start()
-        except BaseException:
+            self._take()
+            await asyncio.wait((self._boot, broken), return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():  # nobody is left who would end the boot
+                self._boot.cancel()
+                await broken
+            await self._boot
+            self._started.set()
+            while not (
+                self._killing or broken.done() or (self._closing and self._books.is_idle() and not self._questions)
+            ):
+                self._changed.clear()
+                await self._changed.wait()
+            if broken.done():
+                await broken
+        except BaseException as error:
+            self._failure = error
             await self._pool.stop(kill=True)
             raise
-        self._started.set()
-        await self._stop_asked.wait()
-        self._take_incoming()
-        if not self._kill:
-            emptied = asyncio.ensure_future(self._pool.wait_empty())
-            while not emptied.done() and not self._kill:
-                self._stop_asked.clear()
-                asked = asyncio.ensure_future(self._stop_asked.wait())
-                await asyncio.wait({emptied, asked}, return_when=asyncio.FIRST_COMPLETED)
-                asked.cancel()
-            emptied.cancel()
-        await self._pool.stop(kill=self._kill)
+        await self._pool.stop(kill=self._killing)
 
-    def _ask_stop(self) -> None:
-        self._stop_asked.set()
+    def _take(self) -> None:
+        """Take everything that has come in. The flag goes first: what comes from here on wakes the loop again."""
+        self._woken = False
+        books, pool = self._books, self._pool
+        try:
+            if books.incoming:
+                pool.submit(books.take_incoming())
+            if books.revoked:
+                pool.cancel_many(books.take_revoked(), "cancelled")
+            books.tell()
+            self._questions.take(pool)
+        except Exception as error:  # noqa: BLE001 - the loop would only log it, and the calls would wait for ever
+            pool.boots.fail(error)
+        if self._killing:
+            self._boot.cancel()
+        if self._closing:
+            self._changed.set()
 
-    def _take_incoming(self) -> None:
-        with self._lock:
-            jobs = list(self._incoming)
-            self._incoming.clear()
-            self._woken = False
-        if jobs:
-            self._pool.submit(jobs)
+    def _wake_waiters(self) -> None:
+        """Wake at the end of a turn: a thread that is woken in its middle fights with the loop for the interpreter."""
+        to_wake, self._to_wake = self._to_wake, []
+        for waiters in to_wake:
+            waiting.wake(waiters)
 
-    def _fail_incoming(self) -> None:
-        with self._lock:
-            self._ended = True
-            jobs = list(self._incoming)
-            self._incoming.clear()
-        self.on_returned(jobs)
+    def _closed(self, job: Job) -> BaseException:
+        return closed_error(f"{job.task} has no outcome", self._failure)
 
-    def on_result(self, job: Job, frame: Frame) -> None:
-        """Pass an outcome on to the callback thread."""
-        self._outcomes.put((job.ref, frame))
+    # ── what the core says ──────────────────────────────────────────────────────────────────────────────────────
+
+    def on_result(self, job: Job, frame: Outcome) -> None:
+        """Give a call its outcome, unless it has one; whoever waits for it is woken at the end of this turn."""
+        if waiters := self._books.settle(job, frame):
+            if not self._to_wake:
+                asyncio.get_running_loop().call_soon(self._wake_waiters)
+            self._to_wake.append(waiters)
+        if self._closing and not self._books.pending:
+            self._changed.set()
 
     def on_lost(self, job: Job, how: Lost) -> None:
         """Make a death the outcome of its call."""
-        self._outcomes.put((job.ref, _error_of(job, how)))
+        stopping = isinstance(how, Killed) and (self._killing or self._failure is not None)
+        self.on_result(job, self._closed(job) if stopping else error_of(job.task, how))
 
     def on_returned(self, jobs: list[Job]) -> None:
         """Fail calls that nobody will start any more."""
         for job in jobs:
-            self._outcomes.put((job.ref, PoolClosedError("the pool was terminated before this call was started")))
+            self.on_result(job, self._closed(job))
+
+    def on_unstartable(self, jobs: list[Job], cause: PoolError) -> None:
+        """Fail calls that no worker could be started for."""
+        for job in jobs:
+            self.on_result(job, cause)
 
     def on_room(self) -> None:
         """Nothing waits outside the pool."""
 
     def on_change(self) -> None:
         """Nobody shows the state."""
-
-    # ── the callback thread ─────────────────────────────────────────────────────────────────────────────────────
-
-    def _call_back(self) -> None:
-        while (item := self._outcomes.get()) is not None:
-            sink, outcome = item
-            if isinstance(outcome, BaseException):
-                sink.fail(outcome)
-                continue
-            try:
-                value = pickle.loads(outcome.payload)  # noqa: S301 - the host program's own workers
-            except BaseException as error:  # noqa: BLE001 - unpickling runs user code; it is that call's outcome
-                sink.fail(error)
-                continue
-            if outcome.kind == frames.RETURNED:
-                sink.succeed(value)
-            else:
-                sink.fail(value)
-
-
-def _error_of(job: Job, how: Lost) -> BaseException:
-    died = how.died
-    match how:
-        case TimedOut(timeout_s):
-            return JobTimeoutError(job.task, timeout_s)
-        case Killed(why) if why:
-            return PoolClosedError(f"{job.task}: {why}")
-        case Crashed() | Killed():
-            return WorkerDiedError(
-                job.task,
-                died.pid,
-                signal=died.signal,
-                exit_code=died.exit_code,
-                peak_rss_bytes=died.peak_rss_bytes,
-            )
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Return uvloop's factory where it is installed (the extra `daemon`); the standard loop does the same, slower."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

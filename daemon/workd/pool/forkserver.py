@@ -5,112 +5,116 @@ names (never the daemon's `__main__`), answers with the catalogue or the traceba
 reaps only when told: until then a dead worker's pid and process group can't be reused, so the supervisor can kill
 what is left of the group without hitting a stranger.
 
-Each request and each answer is one packet: a JSON object, with descriptors beside it.
+For the start method `spawn` it loads nothing and executes a fresh interpreter in each child (`… worker …`), which loads
+all by itself. For `fork` it is itself a fork of the host program (`become_forkserver`).
 
-    {"op": "load"} with a memfd: {"path": […], "modules": […], "runner": "module:callable", "options": {…}}
-        → {"event": "importing", "module"} before each module, so that its name is known if it ends the process
-        → {"event": "load-answer"} with a memfd: {"event": "loaded", …} or {"event": "failed", …}
-    {"op": "fork", "ticket": n, "slot": n, "nice": n}, with the worker's end of the channel
-        → {"event": "forked", "ticket", "pid"} with a pidfd, or {"event": "fork-failed", …}
-    {"op": "reap", "ticket": n, "pid": n}
-        → {"event": "reaped", "ticket", "status", "peak_rss_bytes"}
+What is said over the socket is in `control.py`. It imports little: for `spawn` it never needs more, and otherwise the
+libraries of a worker are loaded with the request.
 """
 
 from __future__ import annotations
 
-import array
 import contextlib
 import gc
 import importlib
 import json
 import os
+import signal
 import socket
 import sys
 import threading
-import traceback
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from workd import faultpoints
 from workd.pool import frames, lifeline
-from workd.pool.worker import Runner, become_worker, flush_streams, ignore_signals, set_title
+from workd.pool.complaints import complain
+from workd.pool.control import receive, send
+from workd.pool.deafness import ignore_signals
+from workd.pool.exits import EXIT_BOOT_FAILED
+from workd.pool.streams import flush_streams, print_exception
+from workd.pool.title import set_title
 
-MAX_CONTROL_PACKET: Final = 64 * 1024
-_ANCILLARY_BYTES: Final = socket.CMSG_SPACE(4 * array.array("i").itemsize)
-_TRACEBACK_CHARS: Final = 16_000
-_OWN_PACKAGES: Final = ("workd", "workd_tasks")
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-def receive(control: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """Return the next packet and its descriptors; None when the other side is gone."""
-    data, ancillary, _, _ = control.recvmsg(MAX_CONTROL_PACKET, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
-    if not data:
-        return None
-    fds = array.array("i")
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
-    return json.loads(data), list(fds)
+    from workd.pool.worker import Runner
 
 
-def send(control: socket.socket, packet: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """Send one packet; what may be large goes beside it in a memfd."""
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    control.sendmsg([json.dumps(packet).encode()], rights)
+def _load(request: dict[str, Any], on_import: Callable[[str], None]) -> tuple[Runner, dict[str, Any]]:
+    """Import what the request names; return the runner and the catalogue. `on_import` hears of each module before."""
+    sys.path[:0] = [entry for entry in request["path"] if entry not in sys.path]
+    import workd.pool.worker  # noqa: F401 - once, for all workers that are forked from here
+
+    runner_module, _, factory = request["runner"].partition(":")
+    for module in request["modules"]:
+        from workd_tasks import registry  # not for `workd.Pool`, which names no modules
+
+        on_import(module)
+        registry.import_module(module)
+    on_import("")
+    runner, catalogue = getattr(importlib.import_module(runner_module), factory)(**request["options"])
+    return runner, catalogue
 
 
 class _Forkserver:
-    def __init__(self, control: socket.socket, lifeline_fd: int) -> None:
+    def __init__(self, control: socket.socket, lifeline_fd: int, runner: Runner | None = None) -> None:
         self._control = control
         self._lifeline_fd = lifeline_fd
-        self._runner: Runner | None = None
+        self._runner = runner
+        self._spawn_request: dict[str, Any] = {}
+        self._importing = ""
 
     def serve(self) -> None:
         while (request := receive(self._control)) is not None:
             packet, fds = request
             match packet["op"]:
                 case "load":
-                    self._answer_load(self._load(json.loads(frames.read_body(fds[0]))))
+                    faultpoints.hit("forkserver_before_load")
+                    self._answer_load(self._take_load(json.loads(frames.read_body(fds[0]))))
                 case "fork":
                     self._fork(packet, fds)
                 case "reap":
                     self._reap(packet)
+                case "discard":
+                    _discard(packet["pid"])
 
-    def _load(self, packet: dict[str, Any]) -> dict[str, Any]:
-        sys.path[:0] = [entry for entry in packet["path"] if entry not in sys.path]
+    def _take_load(self, request: dict[str, Any]) -> dict[str, Any]:
+        catalogue: dict[str, Any] = {}
         flush_streams()
-        runner_module, _, factory = packet["runner"].partition(":")
-        module = ""
         try:
-            for module in packet["modules"]:
-                self._import(module)
-            send(self._control, {"event": "importing", "module": ""})
-            self._runner, catalogue = getattr(importlib.import_module(runner_module), factory)(**packet["options"])
+            if request["start_method"] == "spawn":
+                self._spawn_request = request
+            elif request["start_method"] == "forkserver":
+                self._runner, catalogue = _load(request, self._tell_import)
         except BaseException as error:  # noqa: BLE001 - the user's import may raise anything; it is the answer
-            return {"event": "failed", "module": getattr(error, "module", "") or module, **_describe(error)}
+            return {"event": "failed", **complain(error, self._importing)}
         finally:
             flush_streams()
-        # Collected once and frozen: the collector never touches (and so never copies) the shared pages again.
-        gc.collect()
+        # The collector never touches (and so never copies) the shared pages again. Not collected before: that would
+        # only leave holes in them, to be filled and copied by each worker. See gc.freeze in the library reference.
         gc.freeze()
         threads = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
         return {"event": "loaded", "catalogue": catalogue, "threads": threads}
 
-    def _import(self, module: str) -> None:
-        from workd_tasks import registry  # not for `workd.Pool`, which names no modules
-
+    def _tell_import(self, module: str) -> None:
+        self._importing = module
         send(self._control, {"event": "importing", "module": module})
-        registry.import_module(module)
 
     def _answer_load(self, answer: dict[str, Any]) -> None:
+        faultpoints.hit("forkserver_after_load")
         fd = frames.spill(json.dumps(answer).encode())
         send(self._control, {"event": "load-answer"}, (fd,))
         os.close(fd)
 
     def _fork(self, packet: dict[str, Any], fds: list[int]) -> None:
-        if self._runner is None:
-            msg = "a fork was asked for before a load"
-            raise RuntimeError(msg)
         channel = socket.socket(fileno=fds[0])
+        runner = self._runner
+        if runner is None and not self._spawn_request:
+            channel.close()
+            send(self._control, {"event": "fork-failed", "ticket": packet["ticket"], "message": "nothing is loaded"})
+            return
         flush_streams()  # what a buffer holds at the fork would be written twice
+        faultpoints.hit("forkserver_before_fork")
         try:
             pid = os.fork()
         except OSError as error:
@@ -118,50 +122,116 @@ class _Forkserver:
             send(self._control, {"event": "fork-failed", "ticket": packet["ticket"], "message": str(error)})
             return
         if pid == 0:
-            self._control.close()
-            become_worker(packet["slot"], channel, self._lifeline_fd, packet["nice"], self._runner)
+            self._become(packet, channel, runner)
+        faultpoints.hit("forkserver_after_fork")
         channel.close()
         pidfd = os.pidfd_open(pid)  # nobody but this process can reap it, so the pid is still this child's
         send(self._control, {"event": "forked", "ticket": packet["ticket"], "pid": pid}, (pidfd,))
+        faultpoints.hit("forkserver_after_answer")
         os.close(pidfd)
 
+    def _become(self, packet: dict[str, Any], channel: socket.socket, runner: Runner | None) -> NoReturn:
+        """Be the worker, in the child."""
+        self._control.close()
+        if runner is not None:
+            from workd.pool.worker import become_worker
+
+            become_worker(packet["slot"], channel, self._lifeline_fd, packet["nice"], lambda: runner)
+        try:
+            spec_fd = frames.spill(json.dumps(self._spawn_request).encode())
+            fds = (channel.fileno(), self._lifeline_fd, spec_fd)
+            for fd in fds:
+                os.set_inheritable(fd, True)  # noqa: FBT003 - the signature of the standard library
+            arguments = [*self._spawn_request["command"], "worker", *fds, packet["slot"], packet["nice"]]
+            os.execv(sys.executable, [str(argument) for argument in arguments])  # noqa: S606
+        finally:
+            os._exit(EXIT_BOOT_FAILED)
+
     def _reap(self, packet: dict[str, Any]) -> None:
+        faultpoints.hit("forkserver_before_reap")
         answer = {"event": "reaped", "ticket": packet["ticket"], "status": None, "peak_rss_bytes": None}
         with contextlib.suppress(ChildProcessError):
             pid, status, usage = os.wait4(packet["pid"], os.WNOHANG)
             if pid:
                 answer |= {"status": status, "peak_rss_bytes": usage.ru_maxrss * 1024}
+        faultpoints.hit("forkserver_after_reap")
         send(self._control, answer)
 
 
-def _describe(error: BaseException) -> dict[str, str]:
-    """Return the cause of a failed load: the exception, where it was raised, and the whole traceback."""
-    calls = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in calls if not _is_ours(frame.filename)]
-    place = f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
-    if isinstance(error, SyntaxError) and error.filename:
-        place = f"{error.filename}:{error.lineno}"
-    text = "".join(traceback.format_exception(error))[-_TRACEBACK_CHARS:]
-    return {"type": type(error).__name__, "message": str(error), "place": place, "traceback": text}
+def _discard(pid: int) -> None:
+    """End a worker that the supervisor can't take over. It is our child and unreaped, so the pid is still its own."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
-def _is_ours(filename: str) -> bool:
-    """Tell frames of workd and of the import machinery from those in which the user can change something."""
-    folders = [os.path.dirname(str(sys.modules[name].__file__)) for name in _OWN_PACKAGES if name in sys.modules]  # noqa: PTH120
-    ours = any(filename.startswith(f"{folder}/") for folder in folders) and "/workd_tasks/samples/" not in filename
-    return ours or filename.startswith("<frozen ") or "importlib" in filename
+def become_forkserver(control: socket.socket, lifeline_fd: int, runner: Runner) -> NoReturn:
+    """Turn a fresh fork of the host program into a forkserver that makes more of its kind, and never return."""
+    status = 1
+    try:
+        os.setsid()
+        forget_parent()
+        _settle_in("workd-forkserver", lifeline_fd)
+        _Forkserver(control, lifeline_fd, runner).serve()
+        status = 0
+    except (BrokenPipeError, ConnectionResetError):
+        status = 0  # the supervisor went away between two packets
+    except BaseException:  # noqa: BLE001 - the last frame of the process: nothing may escape into the host program
+        print_exception()
+    finally:
+        flush_streams()
+        os._exit(status)
+
+
+def forget_parent() -> None:
+    """Drop what a fork of the host program inherits and must not use, as multiprocessing does for its own."""
+    from multiprocessing import process, util
+
+    import workd.pool.worker  # noqa: F401 - once, for all workers that are forked from here
+
+    signal.set_wakeup_fd(-1)
+    process._children.clear()  # type: ignore[attr-defined]  # noqa: SLF001
+    util._finalizer_registry.clear()  # type: ignore[attr-defined]  # noqa: SLF001
+    util._run_after_forkers()  # type: ignore[attr-defined]  # noqa: SLF001
+    util._close_stdin()  # type: ignore[attr-defined]  # noqa: SLF001
+    gc.freeze()
+
+
+def _settle_in(title: str, lifeline_fd: int) -> None:
+    set_title(title)
+    ignore_signals()
+    lifeline.arm(lifeline_fd)
+
+
+def _be_spawned(argv: list[str]) -> NoReturn:
+    """Be a worker in an interpreter of its own: everything is loaded here."""
+    from workd.pool.worker import become_worker
+
+    channel_fd, lifeline_fd, spec_fd, slot, nice = map(int, argv)
+    for fd in (channel_fd, lifeline_fd):
+        os.set_inheritable(fd, False)  # noqa: FBT003 - the signature of the standard library
+
+    def make_runner() -> Runner:
+        return _load(json.loads(frames.read_body(spec_fd)), _ignore)[0]
+
+    become_worker(slot, socket.socket(fileno=channel_fd), lifeline_fd, nice, make_runner)
+
+
+def _ignore(module: str) -> None:
+    """Tell nobody."""
 
 
 def main(argv: list[str]) -> NoReturn:
-    """Serve the control socket until the supervisor closes it."""
+    """Serve the control socket until the supervisor closes it; with `worker` as first argument, be a worker."""
+    if argv[1] == "worker":
+        _be_spawned(argv[2:])
     control_fd, lifeline_fd = int(argv[1]), int(argv[2])
-    set_title("workd-forkserver")
-    ignore_signals()
-    lifeline.arm(lifeline_fd)
+    _settle_in("workd-forkserver", lifeline_fd)
     os.set_inheritable(control_fd, False)  # noqa: FBT003 - the signature of the standard library
     os.set_inheritable(lifeline_fd, False)  # noqa: FBT003
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the supervisor went away between two packets
-        _Forkserver(socket.socket(fileno=control_fd), lifeline_fd).serve()
+    gone = contextlib.suppress(BrokenPipeError, ConnectionResetError)  # the supervisor went away between two packets
+    with gone, socket.socket(fileno=control_fd) as control:
+        _Forkserver(control, lifeline_fd).serve()
     sys.exit(0)
 
 

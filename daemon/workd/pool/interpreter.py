@@ -1,22 +1,17 @@
-"""Starting the interpreter of a forkserver: what it is told, and what it must not find in its environment.
+"""The command line of our interpreters, and what they must not find in their environment.
 
-Used by `launcher.py` alone. Imports nothing heavy, since it runs before anything else does.
+Imports nothing heavy, since it runs before anything else does.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import multiprocessing.util
+import importlib.machinery
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from workd.systemd import VARIABLES as SERVICE_VARIABLES
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+import workd
 
 # What `-m workd.pool.forkserver` does, for the very workd that runs here, however this program's path came to be.
 _START: Final = """\
@@ -31,28 +26,26 @@ main(sys.argv[1:])
 """
 
 
+SERVICE_VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+"""How to speak to the service manager in the name of the program: no worker is to."""
+
 DAEMON_VARIABLES: Final = frozenset({*SERVICE_VARIABLES, "CREDENTIALS_DIRECTORY", "WORKD_REDIS_URL"})
-"""What workers of the daemon must not find in their environment: its secrets, and how to speak in its name."""
+"""What workers of the daemon must not find in their environment: its secrets as well."""
 
 
-def start_interpreter(fds: tuple[int, int], hidden_variables: Collection[str]) -> subprocess.Popen[bytes]:
-    """Start a forkserver that serves the first of `fds` and hangs on the second."""
-    return subprocess.Popen(
-        [sys.executable, *_interpreter_flags(), "-c", _START, _source_roots(), *map(str, fds)],
-        pass_fds=fds,
-        stdin=subprocess.DEVNULL,
-        env={name: value for name, value in os.environ.items() if name not in hidden_variables},
-        start_new_session=True,
-    )
+def command() -> list[str]:
+    """Return the command line that runs `forkserver.main` in a fresh interpreter; its arguments are to follow."""
+    return [sys.executable, *_interpreter_flags(), "-c", _START, _source_roots()]
 
 
 def _interpreter_flags() -> list[str]:
     """Return this interpreter's own options (-O, -W, -X …), so that workers run under the same."""
-    flags: list[str] = multiprocessing.util._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001
     return flags
 
 
 def _source_roots() -> str:
-    """Return the folders that hold our two packages, joined by colons; found without importing anything."""
-    specs = [importlib.util.find_spec(name) for name in ("workd", "workd_tasks")]
-    return ":".join(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin))
+    """Return the folders that hold our two packages, joined by colons."""
+    tasks = importlib.machinery.PathFinder.find_spec("workd_tasks")  # not imported: who only makes a pool needs none
+    files = [workd.__file__, tasks.origin if tasks is not None else None]
+    return ":".join(dict.fromkeys(os.path.dirname(os.path.dirname(file)) for file in files if file))  # noqa: PTH120

@@ -12,73 +12,56 @@ import itertools
 import json
 import os
 import socket
-import subprocess
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from workd import faultpoints
 from workd.errors import BootError, PoolError
-from workd.pool import forkserver, frames
-from workd.pool.deaths import read_status
-from workd.pool.interpreter import DAEMON_VARIABLES, start_interpreter
+from workd.pool import control, frames
+from workd.pool.interpreter import DAEMON_VARIABLES, command
 from workd.pool.lifeline import Lifeline
+from workd.pool.requests import ExitStatus, Forked, ForkserverDiedError, Loaded
+from workd.pool.server_process import ForkedProcess, ServerProcess, start_interpreter
+from workd.pool.streams import flush_streams
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
 
-
-_EXIT_PATIENCE_S: Final = 1.0  # between the end of a process' socket and its exit status
-
-
-class ForkserverDiedError(PoolError):
-    """The forkserver ended while it was asked for something."""
+    from workd.pool.channel import Channel
+    from workd.pool.requests import LoadSpec
+    from workd.pool.worker import Runner
 
 
-@dataclass(frozen=True, slots=True)
-class LoadSpec:
-    """What a forkserver loads: modules, the factory of the runner and its options, and where to look for modules."""
-
-    runner: str
-    modules: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    path: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a forkserver answers to a load: the catalogue, and threads that the modules left running."""
-
-    catalogue: dict[str, Any]
-    threads: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Forked:
-    """A new process: its pid, and a descriptor that stays its own when the pid is reused."""
-
-    pid: int
-    pidfd: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExitStatus:
-    """What wait4 said of a process; None where nobody could ask it."""
-
-    status: int | None
-    peak_rss_bytes: int | None
+class _EarlyFork(NamedTuple):
+    ticket: int
+    channel: Channel
 
 
 class Forkserver:
     """One forkserver process, from launch to its end."""
 
-    def __init__(self, lifeline: Lifeline | None = None, hidden_variables: Collection[str] = DAEMON_VARIABLES) -> None:
-        """Start the process at once. A pool's forkservers hang on one lifeline, which outlives each of them."""
+    def __init__(
+        self,
+        lifeline: Lifeline | None = None,
+        hidden_variables: Collection[str] = DAEMON_VARIABLES,
+        template: Runner | None = None,
+    ) -> None:
+        """Start the process at once. A pool's forkservers hang on one lifeline, which outlives each of them.
+
+        With `template` it is a fork of this very process, whose workers run jobs with that runner: for the start method
+        `fork`. Only the thread that calls goes on in the child.
+        """
         self.lifeline = lifeline or Lifeline()
         self._hidden_variables = hidden_variables
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            fds = (theirs.fileno(), self.lifeline.read_fd)
-            self._process = start_interpreter(fds, hidden_variables)
+        self._template = template
+        with contextlib.ExitStack() as on_failure:
+            if lifeline is None:
+                on_failure.callback(self.lifeline.close)
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            on_failure.callback(self._control.close)
+            with theirs:
+                self._process = self._start_process(theirs)
+            on_failure.pop_all()
         self.pid = self._process.pid
         self.alive = True
         self._closed = False  # by us, in contrast to a death
@@ -86,41 +69,95 @@ class Forkserver:
         self._tickets = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._load: asyncio.Future[Loaded] | None = None
-        self._importing = ""  # the module that it imports now
+        self._is_load_requested = False
+        self._early: dict[int, _EarlyFork] = {}
+        self.importing = ""  # the module that it imports now
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_death: Callable[[Forkserver], None] | None = None
 
     def successor(self) -> Forkserver:
         """Start the process that takes the place of this one, after its death."""
-        return Forkserver(self.lifeline, self._hidden_variables)
+        return Forkserver(self.lifeline, self._hidden_variables, self._template)
+
+    def _start_process(self, theirs: socket.socket) -> ServerProcess:
+        if self._template is not None:
+            return ServerProcess(self._fork_this_process(theirs, self._template))
+        return ServerProcess(start_interpreter((theirs.fileno(), self.lifeline.read_fd), self._hidden_variables))
+
+    def _fork_this_process(self, theirs: socket.socket, runner: Runner) -> ForkedProcess:
+        from workd.pool.forkserver import become_forkserver  # a worker's libraries: only a fork needs them here
+
+        lifeline_fd = os.dup(self.lifeline.read_fd)  # a fork closes the lifelines that it finds
+
+        def become() -> NoReturn:
+            self._control.close()
+            become_forkserver(theirs, lifeline_fd, runner)
+
+        flush_streams()  # what a buffer holds at the fork would be written twice
+        try:
+            return ForkedProcess(become)
+        finally:
+            os.close(lifeline_fd)
 
     def attach(self, loop: asyncio.AbstractEventLoop, on_death: Callable[[Forkserver], None]) -> None:
         """Read the answers in `loop`; call `on_death` once when the process ends unasked."""
         self._loop = loop
         self._on_death = on_death
+        for early in self._early.values():
+            self._waiting.setdefault(early.ticket, loop.create_future())
         if not self.alive:
+            self._fail_all(ForkserverDiedError("the forkserver died"))
             loop.call_soon(on_death, self)
             return
         loop.add_reader(self._control.fileno(), self._read)
 
+    def request_load(self, spec: LoadSpec) -> None:
+        """Ask it for what `load` waits for, before there is a loop: it need not wait for this process to be ready."""
+        self._is_load_requested = True
+        request = {**spec._asdict(), "options": dict(spec.options), "command": command()}
+        fd = frames.spill(json.dumps(request).encode())
+        try:
+            with contextlib.suppress(ForkserverDiedError):  # `load` says so
+                self._send({"op": "load"}, (fd,))
+        finally:
+            os.close(fd)
+
     async def load(self, spec: LoadSpec) -> Loaded:
         """Have it import what `spec` names. Raises `BootError` with module, line and traceback."""
         self._load = self._running_loop().create_future()
-        request = {"path": spec.path, "modules": spec.modules, "runner": spec.runner, "options": spec.options}
-        fd = frames.spill(json.dumps(request).encode())
-        try:
-            self._send({"op": "load"}, (fd,))
-        finally:
-            os.close(fd)
+        if not self._is_load_requested:
+            self.request_load(spec)
+        self._is_load_requested = False
+        if not self.alive:
+            self._load.set_exception(ForkserverDiedError("the forkserver died"))
         try:
             return await self._load
         except ForkserverDiedError:
             if self._closed:
                 raise
-            how = await self._how_it_ended()
-        if self._importing:
-            raise BootError(self._importing, f"the process that imports it {how}")
+            how = await self._process.how_it_ended()
+        if self.importing:
+            raise BootError(self.importing, f"the process that imports it {how}")
         raise BootError("", f"the process that loads the task modules {how}")
+
+    def request_fork(self, slot: int, channel: Channel, nice: int = 0) -> None:
+        """Ask for a worker before there is a loop; `early_fork` then gives the answer. Takes over `channel`."""
+        ticket = next(self._tickets)
+        try:
+            self._send({"op": "fork", "slot": slot, "nice": nice, "ticket": ticket}, (channel.worker_end.fileno(),))
+        except PoolError:
+            channel.close()  # it is asked again, and says so then
+        else:
+            self._early[slot] = _EarlyFork(ticket, channel)
+
+    def early_fork(self, slot: int) -> tuple[Channel, asyncio.Future[Forked]] | None:
+        """Return channel and answer of a worker that was asked for with `request_fork`, once."""
+        early = self._early.pop(slot, None)
+        if early is None:
+            return None
+        answer = self._waiting[early.ticket]
+        answer.add_done_callback(lambda _: self._waiting.pop(early.ticket, None))
+        return early.channel, answer
 
     async def fork(self, slot: int, channel_fd: int, nice: int) -> Forked:
         """Make a worker for `slot` that serves the socket `channel_fd`. Raises `PoolError` when it can't."""
@@ -140,34 +177,28 @@ class Forkserver:
         self.alive = False
         self._closed = True
         self._close_control()
+        for slot in list(self._early):
+            self._drop_early(self._early.pop(slot))
         self._fail_all(ForkserverDiedError("the pool was stopped"))
 
-    def wait(self, timeout_s: float) -> None:
-        """After `close`: take the process' exit status, and kill it if it does not leave (a thread of a module…)."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout_s)
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+    def _drop_early(self, early: _EarlyFork) -> None:
+        """Give up a worker that nobody took over: it leaves when its channel closes."""
+        early.channel.close()
+        answer = self._waiting.get(early.ticket)
+        if answer is not None and answer.done() and answer.exception() is None:
+            os.close(answer.result().pidfd)
+
+    async def gone(self, patience_s: float) -> None:
+        """After `close`: wait for its end, and kill it if it does not leave in time (a thread of a module…)."""
+        await self._process.gone(patience_s)
+
+    def wait(self, patience_s: float) -> None:
+        """Do the same where there is no loop, or none any more."""
+        self._process.wait(patience_s)
 
     def kill(self) -> None:
         """End a process that does not answer; `on_death` follows."""
         self._process.kill()
-
-    async def _how_it_ended(self) -> str:
-        import asyncio
-
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_EXIT_PATIENCE_S):
-                while self._process.poll() is None:  # noqa: ASYNC110 - a child's end sets no event here
-                    await asyncio.sleep(0.005)
-        code = self._process.returncode
-        if code is None:
-            return "closed its connection to the supervisor"
-        if code >= 0:
-            return f"left with exit code {code}"
-        _, signal_name = read_status(-code)
-        return f"was killed by {signal_name}"
 
     def _close_control(self) -> None:
         if self._control.fileno() < 0:
@@ -185,6 +216,7 @@ class Forkserver:
         self._waiting[ticket] = future
         try:
             self._send(packet | {"ticket": ticket}, fds)
+            faultpoints.hit(f"supervisor_asked_{packet['op']}")
             return await future
         finally:
             self._waiting.pop(ticket, None)
@@ -200,7 +232,7 @@ class Forkserver:
             msg = "the forkserver is gone"
             raise ForkserverDiedError(msg)
         try:
-            forkserver.send(self._control, packet, fds)
+            control.send(self._control, packet, fds)
         except (BrokenPipeError, ConnectionResetError):
             self._died()
             msg = "the forkserver died"
@@ -215,7 +247,7 @@ class Forkserver:
 
     def _read(self) -> None:
         try:
-            received = forkserver.receive(self._control)
+            received = control.receive(self._control)
         except BlockingIOError:
             return
         except ConnectionResetError:
@@ -228,7 +260,7 @@ class Forkserver:
     def _take(self, packet: dict[str, Any], fds: list[int]) -> None:
         match packet["event"]:
             case "importing":
-                self._importing = packet["module"]
+                self.importing = packet["module"]
             case "load-answer" if fds:
                 self._take_load_answer(fds[0])
             case "forked" if fds:
@@ -236,7 +268,7 @@ class Forkserver:
             case "load-answer":
                 self.kill()  # nobody can know what it loaded
             case "forked":
-                # The worker leaves by itself: its channel is closed at this answer.
+                self._discard(packet["pid"])
                 self._resolve(packet, PoolError("no file descriptor is left for a worker; raise the limit (ulimit -n)"))
             case "fork-failed":
                 self._resolve(packet, PoolError(f"no worker could be forked: {packet['message']}"))
@@ -244,15 +276,20 @@ class Forkserver:
                 self._resolve(packet, ExitStatus(packet["status"], packet["peak_rss_bytes"]))
 
     def _resolve(self, packet: dict[str, Any], answer: object) -> None:
-        future = self._waiting.pop(packet["ticket"], None)
+        future = self._waiting.get(packet["ticket"])
         if future is None or future.done():
             if isinstance(answer, Forked):  # nobody waits any more (the pool is stopping): the worker must not stay
                 os.close(answer.pidfd)
+                self._discard(answer.pid)
             return
         if isinstance(answer, Exception):
             future.set_exception(answer)
         else:
             future.set_result(answer)
+
+    def _discard(self, pid: int) -> None:
+        with contextlib.suppress(PoolError):  # then it leaves by itself: its channel is closed
+            self._send({"op": "discard", "pid": pid})
 
     def _take_load_answer(self, fd: int) -> None:
         answer = json.loads(frames.read_body(fd))
@@ -261,7 +298,7 @@ class Forkserver:
         if answer["event"] == "loaded":
             self._load.set_result(Loaded(answer["catalogue"], tuple(answer["threads"])))
         else:
-            self._load.set_exception(BootError(answer["module"], _cause(answer), answer["traceback"]))
+            self._load.set_exception(BootError(answer["module"], answer["cause"], answer["traceback"]))
 
     def _died(self) -> None:
         if not self.alive:
@@ -278,10 +315,5 @@ class Forkserver:
             if future is not None and not future.done():
                 future.set_exception(error)
                 future.exception()  # a caller that was cancelled meanwhile must not leave a warning behind
-        self._waiting.clear()
-
-
-def _cause(answer: dict[str, str]) -> str:
-    """Put what a failed load says into one line."""
-    words = ": ".join(filter(None, (answer["type"], answer["message"])))
-    return f"{words} ({answer['place']})" if answer["place"] else words
+        early = {early.ticket for early in self._early.values()}  # somebody will ask for these
+        self._waiting = {ticket: future for ticket, future in self._waiting.items() if ticket in early}

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from workd.errors import PoolError
     from workd.pool.deaths import Lost
-    from workd.pool.frames import Frame
-    from workd.pool.launcher import LoadSpec
+    from workd.pool.parsing import Frame
+    from workd.pool.requests import LoadSpec
     from workd.pool.slot import Job
 
 
@@ -23,6 +24,9 @@ class PoolOwner(Protocol):
 
     def on_returned(self, jobs: list[Job]) -> None:
         """Take back jobs that were never started, since no slot came free in time."""
+
+    def on_unstartable(self, jobs: list[Job], cause: PoolError) -> None:
+        """Take back jobs that nobody will start: there are no workers, or their body can't be handed over."""
 
     def on_room(self) -> None:
         """Hear that the pool may take more jobs than before."""
@@ -41,3 +45,8 @@ class PoolOptions:
     boot_timeout_s: float = 60.0
     max_result_bytes: int = 256 * 1024 * 1024
     return_waiting: bool = False  # hand what waited too long to `on_returned`
+    fail_waiting: bool = False  # hand all to `on_unstartable` while there is no worker and none can be started
+    max_tasks: int | None = None  # a worker is replaced after so many jobs
+    max_age_s: float | None = None  # … and after so long
+    max_growth_bytes: int | None = None  # … and when its resident memory has grown by so much since it was ready
+    memory_limit_bytes: int | None = None  # of every job; one that has its own has the lower of the two

@@ -5,9 +5,7 @@ frame. Every end of a task is data here: a return, an exception of any kind, `sy
 the death of the process is not; the supervisor sees that. It must never log on the way to success, and never
 import what a worker has no use for (redis, asyncio, uvloop).
 
-A `SoftTimeout` is turned into data when it strikes between the look-up and the end of the result's JSON. The
-worker that raises it from a signal must keep it out of the few microseconds before and after; inside a pydantic
-serializer of the task's own, pydantic makes a `PydanticSerializationError` of it: a `ResultError` here.
+A `SoftTimeout` strikes only in the task's function itself (see `alarm`), and is data like all else.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from workd import wire
-from workd.pool import frames
+from workd.pool import alarm, frames
 from workd_tasks import registry, signature
 from workd_tasks.context import Context, current, never, unheard
 from workd_tasks.errors import Reject, Retry
@@ -86,7 +84,12 @@ class TaskRunner:
         try:
             call = signature.of(task)
             args, kwargs = call.bind(bytes(job.message))
-            payload = call.dump(task.fn(*args, **kwargs))
+            try:
+                alarm.arm()
+                value = task.fn(*args, **kwargs)
+            finally:
+                alarm.disarm()
+            payload = call.dump(value)
         except BaseException as error:  # noqa: BLE001 (every end of a task is data; the process must live on)
             return _raised(job.task, error)
         finally:

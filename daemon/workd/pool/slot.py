@@ -15,15 +15,19 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from workd.pool import balance
+from workd import faultpoints
+from workd.pool.balance import HEAD_PATIENCE_S, MAX_DEPTH, WINDOW_S
 
 if TYPE_CHECKING:
-    from workd.pool.channel import Channel
+    from workd.pool.channel import Channel, WorkerFailed
     from workd.pool.deaths import KillOrder
     from workd.pool.launcher import Forkserver
 
 
-@dataclass(slots=True)
+MAX_SHUN_S = 1.0  # how long at most a worker that left a job unclaimed is offered none
+
+
+@dataclass(slots=True, eq=False)
 class Job:
     """One job on its way through the pool. `ref` is the owner's, the pool never looks at it."""
 
@@ -33,6 +37,8 @@ class Job:
     timeout_s: float | None
     ref: Any = None
     alone: bool = False  # it may be a killer: nothing waits behind it
+    soft_timeout_s: float | None = None  # after it, `SoftTimeout` is raised in the task
+    memory_limit_bytes: int | None = None  # resident memory of its worker over which it is killed
     queued_at: float = 0.0  # loop time of the submit
     cost_s: float = 0.0  # what its slot's load was charged
     worker_pid: int = 0  # of the worker that has, or had, it
@@ -43,13 +49,15 @@ class TenantState(Enum):
 
     BOOTING = auto()
     READY = auto()
-    LEAVING = auto()  # told to leave; still finishes what it claimed
+    RETIRING = auto()  # takes no more jobs; finishes what it claimed while its successor waits
+    LEAVING = auto()  # told to leave
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tenant:
     """The process in a slot and everything it was given."""
 
+    slot: Slot
     pid: int
     pidfd: int
     channel: Channel
@@ -58,11 +66,24 @@ class Tenant:
     state: TenantState = TenantState.BOOTING
     jobs: dict[int, Job] = field(default_factory=dict)  # in the order of hand-over, so the first is the running one
     load_s: float = 0.0
+    budget: float = math.inf  # how many jobs more it may be given in its life
+    done: int = 0  # jobs that it has finished
     ready_since: float = 0.0  # loop time
     head_since: float = 0.0  # loop time since which the first job can have been running
+    exclusive: bool = False  # the job that it has is to be alone with it
     socket_full: bool = False
+    claimed_key: int = 0  # the last job that is known to have been claimed; only long ones are asked after
+    strikes: int = 0  # how many times in a row it left a job unclaimed for too long: it is stopped, or has no CPU
+    struck_since: float = 0.0  # loop time of the first of them
+    shunned_until: float = 0.0  # loop time until which it gets no jobs for that
     kill_order: KillOrder | None = None
-    boot_report: str = ""  # the traceback of a worker that could not start
+    shot: bool = False  # we sent it SIGKILL
+    gone: bool = False  # it is dead, and that is being dealt with
+    soft_key: int = 0  # the last job that was told that its time is up
+    baseline_bytes: int = 0  # resident memory when it was ready; 0 where nobody asks
+    weighed_done: int = 0  # `done` when its memory was last looked at
+    leave_deadline: float = math.inf
+    boot_failure: WorkerFailed | None = None
     note: str = ""
 
     @property
@@ -70,59 +91,77 @@ class Tenant:
         """The job that is running, if any: workers claim in order."""
         return next(iter(self.jobs.values()), None)
 
+    @property
+    def is_of_use(self) -> bool:
+        """Whether it takes jobs, or has one: one at the end of its budget does not and waits for its successor."""
+        return bool(self.jobs) or (self.state is TenantState.READY and self.budget > 0)
+
+    def is_free(self, now: float) -> bool:
+        """Say whether it has nothing to do and takes jobs."""
+        return not self.jobs and self.is_of_use and self.kill_order is None and now >= self.shunned_until
+
     def has_room(self, job: Job, now: float) -> bool:
         """Say whether `job` may be handed over now."""
         if self.state is not TenantState.READY or self.kill_order is not None or self.socket_full:
             return False
-        if not self.jobs:
-            return True
-        if job.alone or self.load_s >= balance.WINDOW_S or len(self.jobs) >= balance.MAX_DEPTH:
+        if now < self.shunned_until:
             return False
-        if now - self.head_since > balance.HEAD_PATIENCE_S:
+        if not self.jobs:
+            return self.budget > 0
+        if job.alone or self.load_s >= WINDOW_S or len(self.jobs) >= MAX_DEPTH or self.budget <= 0:
+            return False
+        if now - self.head_since > HEAD_PATIENCE_S:
             return False  # what it runs takes longer than such tasks mostly do: nobody knows how long
-        head = self.head
-        return head is None or not head.alone
+        return not self.exclusive
 
     def hand_over(self, job: Job, now: float) -> bool:
         """Give the worker a job; False if its socket is full."""
-        if not self.channel.send(job.key, job.body):
+        faultpoints.hit("supervisor_before_handover")
+        if not self.channel.send(job):
             self.socket_full = True
             return False
         if not self.jobs:
             self.head_since = now
+            self.exclusive = job.alone
         self.jobs[job.key] = job
+        faultpoints.hit("supervisor_after_handover")
         job.worker_pid = self.pid
         self.load_s += job.cost_s
+        self.budget -= 1
         return True
 
-    def finish(self, key: int) -> Job | None:
-        """Take a job off the books by its result; None if it was never here."""
-        job = self.jobs.pop(key, None)
-        if job is not None:
-            self.load_s = self.load_s - job.cost_s if self.jobs else 0.0
-            self.socket_full = False
-        return job
+    def finish(self, job: Job) -> None:
+        """Take a job off the books by its result."""
+        del self.jobs[job.key]
+        self.load_s = self.load_s - job.cost_s if self.jobs else 0.0
+        self.socket_full = False
+        self.done += 1
+        self.strikes = 0
 
     def take_back(self) -> list[Job]:
         """Take everything that the worker has not claimed, in order."""
         back = [self.jobs.pop(key) for key in self.channel.take_back() if key in self.jobs]
         for job in back:
             self.load_s -= job.cost_s
+        self.budget += len(back)
         self.socket_full = False
         return back
 
-    def next_look(self, now: float, patience_s: float, idle_tick_s: float) -> float:
-        """Return when its timers want to be looked at next; infinity if it has none."""
-        if self.state is TenantState.BOOTING:
-            return now + idle_tick_s
-        if not self.jobs:
-            return math.inf
-        if len(self.jobs) > 1:
-            return now + patience_s
-        head = self.head
-        if head is None or head.timeout_s is None:
-            return now + idle_tick_s
-        return max(now + patience_s / 10, min(now + idle_tick_s, self.head_since + head.timeout_s))
+    def strike(self, now: float) -> float:
+        """Give it no job for a while, longer each time; return for how long it has claimed none of what it got."""
+        if now - self.shunned_until > MAX_SHUN_S:  # it was offered nothing since: that time says nothing
+            self.strikes = 0
+        if not self.strikes:
+            self.struck_since = now
+        self.strikes += 1
+        self.shunned_until = now + min(MAX_SHUN_S, HEAD_PATIENCE_S * 2.0**self.strikes)
+        return now - self.struck_since
+
+    def hang_up(self, deadline: float) -> None:
+        """Tell the worker to leave after what it claimed; the watch kills it if it has not left by `deadline`."""
+        self.state = TenantState.LEAVING
+        self.leave_deadline = deadline
+        self.channel.hang_up()
 
     def is_dead(self) -> bool:
         """Ask the kernel, not the books."""
@@ -132,9 +171,14 @@ class Tenant:
 
     def kill(self) -> None:
         """Kill the worker and its process group. It stays unreaped, so neither pid nor group can be reused yet."""
+        self.shot = True
         self.kill_group()  # first, while the number is certainly its own
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number: int) -> None:
+        """Send the worker itself a signal; nothing happens if it is dead."""
         with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self.pidfd, number)
 
     def kill_group(self) -> None:
         """Kill what the worker's tasks left in its group. Those who left the session are the cgroup's business."""
@@ -155,10 +199,14 @@ class Slot:
 
     index: int
     tenant: Tenant | None = None
+    successor: Tenant | None = None  # boots, or waits for the tenant to finish its job
+    renewing: str = ""  # why a successor is wanted; empty: none is
+    closing: bool = False  # the pool gets smaller: no worker is to come here any more
+    making: bool = False  # a worker is being made for it, or waits for its next try
     boots: int = 0  # how many workers were here
     false_starts: int = 0  # how many in a row died by themselves, idle, soon after they were ready
 
     @property
     def ready(self) -> bool:
-        """Whether a worker is here that can take jobs."""
-        return self.tenant is not None and self.tenant.state is TenantState.READY
+        """Whether a worker is here that can take jobs, now or as soon as the one that it succeeds has finished."""
+        return any(heir is not None and heir.state is TenantState.READY for heir in (self.tenant, self.successor))

@@ -1,9 +1,9 @@
 """The life of a worker process: from the fork to the last job.
 
-Called by the forkserver in the freshly forked child, and never returns to it. The worker obeys its socket alone: a
-packet is a job, the end of the stream is the order to leave. It claims a job by reading its packet, runs it, and
-writes the outcome into its own result queue before it claims the next, so a kill at any instant costs one job at
-most.
+Called by the forkserver in the freshly forked child, or by an interpreter that was started for it, and never returns.
+The worker obeys its socket alone: a packet is a job, the end of the stream is the order to leave. It claims a job by
+reading its packet, runs it, and writes the outcome into its own result queue before it claims the next, so a kill at
+any instant costs one job at most.
 
 It must never: talk to Redis, renew a lease, time itself, or share a lock with another process.
 """
@@ -12,28 +12,28 @@ from __future__ import annotations
 
 import array
 import contextlib
-import io
+import json
+import multiprocessing.process
+import multiprocessing.util
 import os
-import signal
 import socket
-import sys
 import time
-import traceback
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from workd import faultpoints
-from workd.pool import frames, lifeline
+from workd.pool import alarm, board, frames, lifeline, limits
+from workd.pool.complaints import complain
+from workd.pool.deafness import ignore_signals
+from workd.pool.exits import EXIT_BOOT_FAILED, EXIT_CHANNEL_BROKEN
+from workd.pool.result_queue import ResultQueue
+from workd.pool.streams import flush_streams, print_exception, write_whole_lines
+from workd.pool.title import set_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READY: Final = b"R"  # the first message of a worker that can take jobs; the result queue's read end comes with it
-FAILED: Final = b"F"  # the first message of a worker that could not start; its traceback comes with it
 
-IGNORED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-EXIT_BOOT_FAILED: Final = 78
-EXIT_CHANNEL_BROKEN: Final = 79
-_REPORT_CHARS: Final = 8000
+_LARGE_BLOCK_BYTES: Final = 4 * 1024 * 1024
 _ONE_FD = array.array("i", [0])
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_ONE_FD.itemsize)
 
@@ -48,80 +48,103 @@ class Runner(Protocol):
         """Run one job; return the kind of frame and its payload. Must not raise for anything that a task does."""
 
 
-def ignore_signals() -> None:
-    """Have signals meant for the daemon pass by.
-
-    A handler instead of SIG_IGN: programs that a task starts would inherit SIG_IGN and could not be terminated.
-    """
-    for number in IGNORED_SIGNALS:
-        signal.signal(number, _pass_by)
-
-
-def _pass_by(number: int, frame: object) -> None:
-    """Do nothing."""
-
-
-def become_worker(slot: int, channel: socket.socket, lifeline_fd: int, nice: int, runner: Runner) -> NoReturn:
-    """Turn this freshly forked process into the worker of `slot`, and never return."""
+def become_worker(
+    slot: int, channel: socket.socket, lifeline_fd: int, nice: int, make_runner: Callable[[], Runner]
+) -> NoReturn:
+    """Turn this freshly made process into the worker of `slot`, and never return."""
     status = EXIT_BOOT_FAILED
     try:
+        faultpoints.hit("worker_born")
         os.setsid()  # a group of its own: a hard kill takes the task's children along, a terminal's Ctrl-C passes by
         lifeline.arm(lifeline_fd)
+        faultpoints.hit("worker_armed")
         ignore_signals()
         _rename(slot)
-        _write_whole_lines()
+        write_whole_lines()
         if nice:
             os.nice(nice)
-        put_frame = _boot(slot, channel, runner)
-        if put_frame is not None:
+        _let_others_go_first()
+        booted = _boot(slot, channel, make_runner)
+        if booted is not None:
             status = EXIT_CHANNEL_BROKEN
-            status = serve(channel, put_frame, runner)
+            status = serve(channel, *booted)
+            multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library's workers
     except BaseException:  # noqa: BLE001 - the last frame of the process: nothing may escape into the forkserver
-        traceback.print_exc()
+        print_exception()
     finally:
         flush_streams()
         os._exit(status)
 
 
-def _boot(slot: int, channel: socket.socket, runner: Runner) -> Callable[[bytes], None] | None:
-    """Tell the supervisor that this worker can take jobs, or why not; return what puts a frame on its way."""
-    from workd.pool.result_queue import ResultQueue
-
+def _boot(slot: int, channel: socket.socket, make_runner: Callable[[], Runner]) -> tuple[ResultQueue, Runner] | None:
+    """Tell the supervisor that this worker can take jobs, or why not; return where results go and what runs jobs."""
     results = ResultQueue()
-    reader_fd = results.detach_reader()
+    reader_fd, board_fd = results.detach_reader(), board.create()
     try:
+        runner = make_runner()
         runner.start(slot)
-    except BaseException:  # noqa: BLE001 - an initializer may raise anything; it is reported as the cause
-        channel.send(FAILED + traceback.format_exc()[-_REPORT_CHARS:].encode(errors="replace"))
+    except BaseException as error:  # noqa: BLE001 - an initializer may raise anything; it is reported as the cause
+        channel.send(frames.FAILED + json.dumps(complain(error), ensure_ascii=False).encode(errors="replace"))
         return None
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [reader_fd]))]
-    channel.sendmsg([READY], rights)
+    alarm.install(board_fd)
+    faultpoints.hit("worker_before_ready")
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [reader_fd, board_fd]))]
+    channel.sendmsg([frames.READY], rights)
+    faultpoints.hit("worker_after_ready")
     os.close(reader_fd)
-    return results.put_frame
+    return results, runner
 
 
-def serve(channel: socket.socket, put_frame: Callable[[bytes], None], runner: Runner) -> int:
+def serve(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
     """Run jobs until the supervisor closes the channel; return the exit status."""
     own_pid = os.getpid()
+    bytes(_LARGE_BLOCK_BYTES)  # given back at once: from then on the C library keeps so much for the next large result
     buffer = bytearray(frames.MAX_PACKET)
     view = memoryview(buffer)
     unpack_head, body_start = frames.PACKET_HEAD.unpack_from, frames.PACKET_HEAD.size
+    put_frame = results.put_frame
     receive, run, encode, now = channel.recvmsg_into, runner.run, frames.encode_frame, time.time
     while True:
+        faultpoints.hit("before_claim")
         size, ancillary, _, _ = receive([buffer], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
         if not size:
+            faultpoints.hit("worker_leaving")
             return 0
         key, flags = unpack_head(buffer)
         faultpoints.hit("after_claim")
-        body = view[body_start:size] if not flags & frames.SPILLED else _read_spilled(ancillary)
-        started_at = now()
-        kind, payload = run(body)
+        if not flags:
+            started_at = now()
+            kind, payload = run(view[body_start:size])
+        else:
+            limits_end = body_start + (frames.LIMITS.size if flags & frames.LIMITED else 0)
+            body = view[limits_end:size] if not flags & frames.SPILLED else _read_spilled(ancillary)
+            started_at = now()
+            kind, payload = run(body) if not flags & frames.LIMITED else _run_limited(run, key, view, body)
         if os.getpid() != own_pid:
             # The task forked and came back in the child: two processes would serve one channel.
             os._exit(0)
         faultpoints.hit("before_result")
-        put_frame(encode(kind, key, started_at, now(), payload))
+        if len(payload) <= frames.MAX_INLINE_BODY:
+            put_frame(encode(kind, key, started_at, now(), payload))
+        else:
+            results.put_large_frame(frames.FRAME_HEAD.pack(len(payload), kind, key, started_at, now()), payload)
+        payload = b""  # a large one must not stay until the next job has ended
         faultpoints.hit("after_result")
+
+
+def _run_limited(
+    run: Callable[[memoryview], tuple[int, bytes]], key: int, packet: memoryview, body: memoryview
+) -> tuple[int, bytes]:
+    """Run a job that has a soft timeout or a memory limit."""
+    is_timed, memory_bytes = frames.LIMITS.unpack_from(packet, frames.PACKET_HEAD.size)
+    alarm.begin(key if is_timed else 0)
+    before = limits.impose(memory_bytes) if memory_bytes else None
+    try:
+        return run(body)
+    finally:
+        alarm.begin(0)
+        if before is not None:
+            limits.lift(before)
 
 
 def _read_spilled(ancillary: list[tuple[int, int, bytes]]) -> memoryview:
@@ -133,32 +156,18 @@ def _read_spilled(ancillary: list[tuple[int, int, bytes]]) -> memoryview:
     return memoryview(frames.read_body(fds[0]))
 
 
-def _rename(slot: int) -> None:
-    import multiprocessing
+def _let_others_go_first() -> None:
+    """Have a wake-up of this worker not interrupt whoever runs: the supervisor would be, by each job that it sends.
 
-    multiprocessing.current_process().name = f"workd-worker-{slot}"
-    set_title(f"workd-worker-{slot}")
-
-
-def set_title(title: str) -> None:
-    """Have `ps` and `top` show this process under `title`; the kernel keeps the first 15 bytes."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
-        comm.write(title)
-
-
-def _write_whole_lines() -> None:
-    """Have each line that a task prints leave at once, in one write.
-
-    A worker may be killed at any moment, and what its buffers hold then is lost. `write_through`, which
-    PYTHONUNBUFFERED sets, would write the line and its end apart, so that lines of several workers mix.
+    SCHED_BATCH has the same share of the CPU as any other process. See sched(7).
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a task module may have put anything there
-            stream.reconfigure(line_buffering=True, write_through=False)
+    with contextlib.suppress(OSError):  # where a container forbids it, it is not needed
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
-def flush_streams() -> None:
-    """Write out what is buffered for stdout and stderr, as far as anybody takes it."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # closed, broken, or None
-            stream.flush()
+def _rename(slot: int) -> None:
+    process = multiprocessing.process.current_process()
+    process.name = f"workd-worker-{slot}"
+    # The names of semaphores that are made here, by us or by tasks: one that a killed task left tells whose it is.
+    process._config["semprefix"] = "/workd"  # type: ignore[attr-defined]  # noqa: SLF001
+    set_title(f"workd-worker-{slot}")
