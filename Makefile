@@ -38,7 +38,7 @@ fmt: $(VENV)/.installed-dev ## Format, and fix what can be fixed by itself
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-bench: $(VENV)/.installed-dev ## Measure enqueue, drain and latency beside multiprocessing.Pool
+bench: $(VENV)/.installed-dev ## Measure beside multiprocessing.Pool: calls, first result, memory, deaths, Redis (ARGS="pool": a part)
 	$(BIN)/python tests/bench $(ARGS)
 
 wheel: $(VENV)/.installed-dev ## Build dist/*.whl
