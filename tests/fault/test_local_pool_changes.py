@@ -7,19 +7,19 @@ import os
 import random
 import signal
 import sys
-import threading
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from support import fault_calls
 from support.local_pools import assert_whole, begun, forkserver_pid, processes, ready_pids, worker_pids
+from support.meanwhile import no_dip, random_kills, values_of
 from support.waiting import eventually
 from workd import faultpoints
-from workd.errors import BootError, WorkerDiedError
+from workd.errors import BootError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,67 +30,6 @@ if TYPE_CHECKING:
     from workd.pool.results import AsyncResult
 
 MIB = 2**20
-
-
-# ── meanwhile ──
-
-
-@contextmanager
-def no_dip(pool: Pool) -> Iterator[None]:
-    """Look at the pool all the time: it may never have fewer workers at work than slots."""
-    over, lows, looks = threading.Event(), set[int](), [0]
-
-    def look() -> None:
-        while not over.is_set():
-            stats = pool.stats()
-            looks[0] += 1
-            if stats.ready < stats.size:
-                lows.add(stats.ready)
-            time.sleep(0.003)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    assert looks[0] > 10
-    assert not lows, f"a slot was empty: {lows} ready"
-
-
-@contextmanager
-def random_kills(pool: Pool, dice: random.Random, pause_s: float = 0.03) -> Iterator[set[int]]:
-    """Kill a worker every now and then; give the pids of those that were."""
-    over, killed = threading.Event(), set[int]()
-
-    def kill() -> None:
-        while not over.wait(dice.uniform(0.3, 1.7) * pause_s):
-            if victims := ready_pids(pool):
-                victim = dice.choice(victims)
-                killed.add(victim)  # before: the news of its death may be quicker than this thread
-                with suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        thread.join()
-
-
-def values_of(results: list[AsyncResult[Any]], killed: set[int]) -> list[Any]:
-    """Return what the calls returned; the death of a worker that was not killed here is an error."""
-    values = []
-    for result in results:
-        try:
-            values.append(result.get(30))
-        except WorkerDiedError as error:
-            if error.died.pid not in killed:
-                raise
-    return values
 
 
 # ── recycling ──

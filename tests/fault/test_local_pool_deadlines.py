@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import fault_calls
+from support import fault_calls, fault_objects
 from support.fault_calls import FOREVER_S, MeetsTimeout
 from support.local_pools import begun, processes, worker_pids
 from support.processes import is_alive, stop
@@ -62,12 +62,12 @@ def test_the_time_counts_from_the_start_of_a_call_and_not_from_its_submission(ma
 
 def test_a_call_that_hangs_while_it_is_unpickled_is_out_of_time_too(pool: Pool) -> None:
     with pytest.raises(JobTimeoutError):
-        pool.apply_async(fault_calls.length, (fault_calls.HangsWhenUnpickled(),), timeout=0.3).get(20)
+        pool.apply_async(fault_calls.length, (fault_objects.HangsWhenUnpickled(),), timeout=0.3).get(20)
 
 
 def test_a_call_whose_value_hangs_while_it_is_pickled_is_out_of_time_too(pool: Pool) -> None:
     with pytest.raises(JobTimeoutError, match="in __reduce__"):
-        pool.apply_async(fault_calls.make, (fault_calls.HangsWhenPickled,), timeout=0.3).get(20)
+        pool.apply_async(fault_calls.make, (fault_objects.HangsWhenPickled,), timeout=0.3).get(20)
 
 
 def test_children_of_a_call_go_with_it(make_pool: MakePool, nothing_left: str, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_c_code_that_holds_the_interpreter_hears_no_soft_timeout_but_ends_by_the
 
 def test_a_soft_timeout_does_not_hit_what_comes_after_the_function(pool: Pool) -> None:
     """It has returned: its value is on its way, however long that takes to pickle."""
-    results = [pool.apply_async(fault_calls.make, (fault_calls.SlowToPickle,), soft_timeout=0.1) for _ in range(2)]
+    results = [pool.apply_async(fault_calls.make, (fault_objects.SlowToPickle,), soft_timeout=0.1) for _ in range(2)]
     assert [result.get(20) for result in results] == ["pickled"] * 2
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import fault_calls
-from support.local_pools import begun, ready_pids, worker_pids
+from support.local_pools import begun, busy_pids, ready_pids, worker_pids
 from support.processes import is_alive, kill
 from support.waiting import eventually
 from workd.errors import WorkerDiedError
@@ -103,8 +103,8 @@ def test_a_crash_in_c_code_says_in_which_line_of_python(pool: Pool) -> None:
     [
         (fault_calls.exit_by_sys, (3,), SystemExit),
         (fault_calls.exit_by_sys, ("a reason",), SystemExit),
-        (fault_calls.interrupt, (), KeyboardInterrupt),
-        (fault_calls.end_generator, (), GeneratorExit),
+        (fault_calls.throw, (KeyboardInterrupt, "as if somebody had pressed Ctrl-C"), KeyboardInterrupt),
+        (fault_calls.throw, (GeneratorExit,), GeneratorExit),
     ],
 )
 def test_an_exception_that_would_end_a_program_ends_the_call_and_not_the_worker(
@@ -152,7 +152,7 @@ def test_under_200_random_kills_while_8_workers_write_every_call_that_was_not_ki
     pending = [pool.apply_async(fault_calls.large, (size,)) for _ in range(32)]
     while pending:
         for _ in range(2 if len(killed) < 200 else 0):
-            if victims := ready_pids(pool):
+            if victims := busy_pids(pool):
                 victim = dice.choice(victims)
                 with suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import fault_calls
+from support import fault_calls, fault_pools
 from support.local_pools import FORKS, begun, processes, ready_pids
 from support.waiting import eventually
 from workd import Pool
@@ -33,20 +33,20 @@ TOTAL = sum(2 * number for number in range(100))
 
 @pytest.mark.parametrize(
     "function",
-    [fault_calls.total_by_a_workd_pool, fault_calls.total_by_a_standard_pool, fault_calls.total_by_a_pool_in_a_pool],
+    [fault_pools.total_by_a_workd_pool, fault_pools.total_by_a_standard_pool, fault_pools.total_by_a_pool_in_a_pool],
 )
 def test_a_call_may_have_a_pool_of_its_own(pool: Pool, function: Callable[[int], int]) -> None:
     assert pool.map(function, [100, 100, 100], chunksize=1) == [TOTAL] * 3
 
 
 def test_a_call_can_end_the_children_that_it_started(pool: Pool) -> None:
-    assert pool.apply_async(fault_calls.terminate_a_child).get(10) == -signal.SIGTERM
-    assert pool.apply_async(fault_calls.leave_a_busy_standard_pool).get(10) == "left"
+    assert pool.apply_async(fault_pools.terminate_a_child).get(10) == -signal.SIGTERM
+    assert pool.apply_async(fault_pools.leave_a_busy_standard_pool).get(10) == "left"
 
 
 def test_a_pool_in_a_call_goes_with_its_worker(make_pool: MakePool, nothing_left: str, tmp_path: Path) -> None:
     pool = make_pool(1)
-    doomed = pool.apply_async(fault_calls.hold_a_pool, (str(tmp_path),))
+    doomed = pool.apply_async(fault_pools.hold_a_pool, (str(tmp_path),))
     begun(tmp_path, calls=2)
     assert len(processes(nothing_left)) == 5  # ours, and the inner pool's three
     (worker,) = ready_pids(pool)
@@ -72,7 +72,7 @@ def no_tracker(nothing_left: str) -> Iterator[None]:
 def test_a_child_may_have_a_pool(no_tracker: None, method: str, daemon: bool) -> None:
     context: Any = multiprocessing.get_context(method)
     receiving, sending = context.Pipe(duplex=False)
-    child = context.Process(target=fault_calls.send_total, args=(sending,), daemon=daemon)
+    child = context.Process(target=fault_pools.send_total, args=(sending,), daemon=daemon)
     child.start()
     assert receiving.poll(30)
     assert receiving.recv() == TOTAL
@@ -84,7 +84,7 @@ def test_a_child_may_have_a_pool(no_tracker: None, method: str, daemon: bool) ->
 
 
 def test_a_child_that_is_killed_takes_its_pool_along(nothing_left: str, no_tracker: None, tmp_path: Path) -> None:
-    child = multiprocessing.get_context("spawn").Process(target=fault_calls.hold_a_pool, args=(str(tmp_path),))
+    child = multiprocessing.get_context("spawn").Process(target=fault_pools.hold_a_pool, args=(str(tmp_path),))
     child.start()
     begun(tmp_path, calls=2)
     child.kill()

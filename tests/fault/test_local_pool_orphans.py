@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import fault_calls
+from support import fault_calls, fault_pools
 from support.local_pools import begun, processes
 from support.processes import is_alive, stop
 from support.waiting import eventually
@@ -24,11 +24,12 @@ GONE_S = 2.0
 
 START = """
 import multiprocessing, os, sys
-from support import fault_calls
+from support import fault_calls, fault_pools
 from support.waiting import eventually
 from workd import Pool
 
-busy, folder = getattr(fault_calls, sys.argv[1]), sys.argv[2]
+name, folder = sys.argv[1:3]
+busy = getattr(fault_calls, name, None) or getattr(fault_pools, name)
 pool = Pool(2, context=multiprocessing.get_context(sys.argv[3]))
 """
 
@@ -63,11 +64,11 @@ def kill(program: subprocess.Popen[bytes]) -> None:
     program.wait()
 
 
-@pytest.mark.parametrize("busy", [*fault_calls.BUSY, fault_calls.hold_a_pool, fault_calls.hold_a_standard_pool])
+@pytest.mark.parametrize("busy", [*fault_calls.BUSY, fault_pools.hold_a_pool, fault_pools.hold_a_standard_pool])
 def test_a_program_that_is_killed_leaves_no_process_whatever_its_workers_do(
     nothing_left: str, tmp_path: Path, busy: Callable[..., object]
 ) -> None:
-    pools_in_workers = busy in {fault_calls.hold_a_pool, fault_calls.hold_a_standard_pool}
+    pools_in_workers = busy in {fault_pools.hold_a_pool, fault_pools.hold_a_standard_pool}
     with start(HOLD, busy, tmp_path) as program:
         begun(tmp_path, calls=4 if pools_in_workers else 2)
         kill(program)

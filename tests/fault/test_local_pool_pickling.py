@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support import fault_calls
-from support.fault_calls import (
+from support.fault_objects import (
     DiesWhenUnpickled,
     ExitsWhenPickled,
     HoldsALockError,
@@ -85,8 +85,10 @@ def test_an_outcome_that_does_not_travel_is_an_error_of_its_call(
     before = same_workers.apply_async(fault_calls.double, (1,))
     doomed = same_workers.apply_async(*call)
     after = same_workers.map_async(fault_calls.double, range(50), chunksize=1)
-    with pytest.raises(kind, match=words):
+    with pytest.raises(kind, match=words) as caught:
         doomed.get(10)
+    if call[0] is fault_calls.throw:  # whatever becomes of the exception, where it was raised is told
+        assert "in throw" in str(caught.value.__cause__)
     assert (before.get(10), after.get(10)) == (2, [2 * number for number in range(50)])
 
 

@@ -13,23 +13,21 @@ import threading
 import time
 from contextlib import suppress
 from enum import Enum, auto
-from multiprocessing import Pool as StandardPool
-from multiprocessing import Process
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from support.waiting import eventually
-from workd import Pool
 from workd_tasks.errors import SoftTimeout
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
 
 FOREVER_S = 600.0
 
 
 # ── where and when ──
+
+
+def double(x: int) -> int:
+    return 2 * x
 
 
 def pid_after(seconds: float) -> int:
@@ -84,20 +82,8 @@ def exit_now(code: int) -> NoReturn:
     os._exit(code)
 
 
-def exit_now_with_3() -> NoReturn:
-    os._exit(3)
-
-
 def exit_by_sys(code: int | str) -> NoReturn:
     sys.exit(code)
-
-
-def interrupt() -> NoReturn:
-    raise KeyboardInterrupt("as if somebody had pressed Ctrl-C")
-
-
-def end_generator() -> NoReturn:
-    raise GeneratorExit
 
 
 def segfault() -> None:
@@ -262,72 +248,6 @@ def throw(kind: type[BaseException], *arguments: Any) -> NoReturn:
     raise kind(*arguments)
 
 
-class NotPicklable:
-    def __reduce__(self) -> NoReturn:
-        raise ValueError("not to be pickled")
-
-
-class NotPicklableWithoutWords(NotPicklable):
-    def __repr__(self) -> str:
-        raise ValueError("not to be shown")
-
-
-class ExitsWhenPickled:
-    def __reduce__(self) -> NoReturn:
-        raise SystemExit(5)
-
-
-class RaisesWhenUnpickled:
-    def __init__(self, kind: type[BaseException] = LookupError) -> None:
-        self.kind = kind
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return throw, (self.kind, "not to be unpickled")
-
-
-class HangsWhenPickled:
-    def __reduce__(self) -> NoReturn:
-        while True:
-            time.sleep(FOREVER_S)
-
-
-class SlowToPickle:
-    def __reduce__(self) -> tuple[Any, ...]:
-        time.sleep(0.3)
-        return str, ("pickled",)
-
-
-class HangsWhenUnpickled:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return time.sleep, (FOREVER_S,)
-
-
-class DiesWhenUnpickled:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return exit_now, (9,)
-
-
-class NeedsArgumentsError(Exception):
-    def __init__(self, first: int, second: int, *, third: int = 3) -> None:
-        super().__init__(f"{first}, {second}, {third}")
-
-
-class HoldsALockError(Exception):
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.lock = threading.Lock()
-
-
-class RaisesWhenShownError(Exception):
-    def __str__(self) -> str:
-        raise ValueError("not to be shown")
-
-
-class RaisesWhenUnpickledError(Exception):
-    def __reduce__(self) -> tuple[Any, ...]:
-        return throw, (LookupError, "not to be unpickled")
-
-
 # ── what is left behind ──
 
 
@@ -374,57 +294,3 @@ def leave_busy_exit_handler() -> None:
 
 def leave_pipe() -> tuple[int, int]:
     return os.pipe()
-
-
-# ── pools in pools ──
-
-
-def double(x: int) -> int:
-    return 2 * x
-
-
-def total_by_a_workd_pool(numbers: int) -> int:
-    with Pool(2) as pool:
-        return sum(pool.map(double, range(numbers)))
-
-
-def total_by_a_standard_pool(numbers: int) -> int:
-    with StandardPool(2) as pool:
-        return sum(pool.map(double, range(numbers)))
-
-
-def total_by_a_pool_in_a_pool(numbers: int) -> int:
-    with Pool(1) as pool:
-        return pool.apply(total_by_a_workd_pool, (numbers,))
-
-
-def send_total(connection: Connection) -> None:
-    connection.send(total_by_a_workd_pool(100))
-
-
-def terminate_a_child() -> int | None:
-    """Return how a child ended that was told to."""
-    child = Process(target=time.sleep, args=(FOREVER_S,))
-    child.start()
-    child.terminate()
-    child.join()
-    return child.exitcode
-
-
-def leave_a_busy_standard_pool() -> str:
-    with StandardPool(2) as pool:
-        pool.map_async(time.sleep, [FOREVER_S] * 2, chunksize=1)
-        time.sleep(0.1)  # until its workers are busy; if they are not yet, this tests a little less
-    return "left"
-
-
-def hold_a_standard_pool(folder: str) -> None:
-    """Have a pool of the standard library whose workers are busy, for ever."""
-    with StandardPool(2) as pool:
-        pool.starmap(sleep_after_telling, [(folder,)] * 2)
-
-
-def hold_a_pool(folder: str) -> None:
-    """Have a pool whose workers are busy, for ever."""
-    with Pool(2) as pool:
-        pool.starmap(sleep_after_telling, [(folder,)] * 2)

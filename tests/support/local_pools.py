@@ -43,6 +43,11 @@ def ready_pids(pool: Pool) -> list[int]:
     return [worker.pid for worker in pool.stats().workers if worker.state == "ready"]
 
 
+def busy_pids(pool: Pool) -> list[int]:
+    """Return the pids of the workers that have calls: one that dies idle, again and again, is replaced more slowly."""
+    return [worker.pid for worker in pool.stats().workers if worker.state == "ready" and worker.held]
+
+
 def forkserver_pid(pool: Pool) -> int:
     """Return the pid of the process that makes the workers."""
 
