@@ -13,6 +13,7 @@ import pytest
 from support.pool_owner import Recorder, running_pool
 from support.processes import stop
 from workd.errors import BootError
+from workd.pool.memory import resident_bytes
 
 MIB = 1024 * 1024
 
@@ -85,6 +86,19 @@ async def test_a_worker_that_does_not_grow_stays() -> None:
             await owner.submit("allocate", 100 * MIB)  # and given back
             await owner.until(lambda: tenant.weighed_done == tenant.done)
         assert await owner.submit("pid") == first
+
+
+async def test_what_a_job_uses_while_it_runs_is_no_growth_yet() -> None:
+    async with running_pool(1, max_growth_bytes=30 * MIB) as owner:
+        slot = owner.pool.slots[0]
+        tenant = slot.tenant
+        assert tenant is not None
+        job = owner.submit("grow", 60 * MIB, 2 * MIB, 0.02)
+        await owner.until(lambda: resident_bytes(tenant.pid) > tenant.baseline_bytes + 31 * MIB)
+        tenant.weighed_done = -1  # as after a job before this one
+        owner.pool.renewal.look_at(tenant, asyncio.get_running_loop().time())
+        assert not slot.renewing
+        assert await job == 30
 
 
 async def test_a_long_job_is_not_cut_short_by_the_age_of_its_worker() -> None:

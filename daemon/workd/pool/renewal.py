@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workd.pool.core import ProcessPool
     from workd.pool.launcher import Forkserver
 
+LARGE_LOOKS = 3  # in a row, each after another job, make a worker large that is never seen idle
 LEAVE_S = 2.0  # how long an idle worker may take to leave when asked
 
 
@@ -111,7 +112,10 @@ class Renewal:
             self.want_successor(tenant.slot, "age")
         elif options.max_growth_bytes is not None and tenant.weighed_done != tenant.done:
             tenant.weighed_done = tenant.done
-            if resident_bytes(tenant.pid) - tenant.baseline_bytes > options.max_growth_bytes:
+            is_large = resident_bytes(tenant.pid) - tenant.baseline_bytes > options.max_growth_bytes
+            tenant.large_looks = tenant.large_looks + 1 if is_large else 0
+            # What a job uses while it runs may be given back; what is there after several of them is not.
+            if is_large and (not tenant.jobs or tenant.large_looks >= LARGE_LOOKS):
                 self.want_successor(tenant.slot, "growth")
 
     # ── size ────────────────────────────────────────────────────────────────────────────────────────────────────

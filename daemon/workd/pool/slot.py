@@ -82,6 +82,7 @@ class Tenant:
     soft_key: int = 0  # the last job that was told that its time is up
     baseline_bytes: int = 0  # resident memory when it was ready; 0 where nobody asks
     weighed_done: int = 0  # `done` when its memory was last looked at
+    large_looks: int = 0  # how many times in a row it was found too large
     leave_deadline: float = math.inf
     boot_failure: WorkerFailed | None = None
     note: str = ""
