@@ -259,7 +259,7 @@ class Dispatcher:
 
     def on_unstartable(self, jobs: list[Job], cause: PoolError) -> None:
         """Give back jobs that this daemon can't hand to a worker: another one may have a descriptor left for it."""
-        log.error("jobs can't be handed to a worker", jobs=[job.ref.id for job in jobs], cause=str(cause))
+        log.error("jobs can't be handed to a worker", jobs=[job.ref.job_id for job in jobs], cause=str(cause))
         self.on_returned(jobs)
 
     def on_room(self) -> None:
