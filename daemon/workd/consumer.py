@@ -59,6 +59,7 @@ class Consumer:
         self._intake_done = asyncio.Event()
         self._departing = asyncio.Event()
         self._session: Session | None = None
+        self._interrupting: asyncio.Future[None] | None = None  # held: the loop alone would let it go
         self.pulse = Pulse()
 
     async def run(self) -> None:
@@ -99,9 +100,15 @@ class Consumer:
         self._dispatcher.room_changed.set()
         if self._session is None:
             return  # nothing is being read, and the next session will not read either
-        with suppress(BrokerError):
-            await self._session.interrupt()
+        # A second signal cancels this wait; the call itself goes on, or it would take the connection with it that
+        # everything after it needs: the hand-backs and the departure.
+        self._interrupting = asyncio.ensure_future(self._interrupt(self._session))
+        await asyncio.shield(self._interrupting)
         await self._intake_done.wait()
+
+    async def _interrupt(self, session: Session) -> None:
+        with suppress(BrokerError):
+            await session.interrupt()
 
     async def depart(self) -> None:
         """Give up the leases, so that nobody waits for them to run out. Nothing can be settled after this."""

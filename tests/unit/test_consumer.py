@@ -4,12 +4,16 @@ from typing import Any, cast
 import pytest
 
 from workd import consumer as module
+from workd.broker.entries import Entry
 from workd.broker.session import Session
 from workd.clock import Clock
 from workd.consumer import Consumer, Source
 from workd.dispatcher import Dispatcher
-from workd.errors import BrokerError, BrokerUnavailableError
+from workd.errors import BrokerError, BrokerUnavailableError, PoolError
+from workd.flights import Flight
 from workd.intake import Limits
+from workd.pool.slot import Job
+from workd.retry import Counters
 from workd.schedule import DeadLimits
 from workd.verdicts import Clerk
 
@@ -71,3 +75,38 @@ async def test_only_a_first_connection_can_be_required(monkeypatch: pytest.Monke
     required = Source("redis://nowhere", "me", ("default",), (), 15.0, DeadLimits(1, 1.0), require_redis=True)
     with pytest.raises(BrokerError, match="redis_url: refused"):
         await consumer_with(monkeypatch, session, required).run()
+
+
+async def test_a_quiet_that_is_cut_short_does_not_cut_short_what_it_asks_of_redis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call that is cancelled takes its connection with it, and the drain still needs that."""
+    ends: list[str] = []
+
+    class Interrupted:
+        async def interrupt(self) -> None:
+            try:
+                await asyncio.sleep(0.05)
+                ends.append("answered")
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+
+    consumer = consumer_with(monkeypatch, NoSession(BrokerUnavailableError("refused")))
+    consumer._session = cast("Session", Interrupted())
+    quieting = asyncio.ensure_future(consumer.quiet())
+    await asyncio.sleep(0.01)
+    quieting.cancel()
+    await asyncio.wait({quieting})
+    await asyncio.wait_for(consumer._interrupting or asyncio.sleep(0), 5)
+    assert ends == ["answered"]
+
+
+async def test_a_job_that_cannot_be_handed_to_a_worker_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    dispatcher = Dispatcher(("default",), Limits(), Clerk("me"), Clock())
+    back: list[Job] = []
+    monkeypatch.setattr(dispatcher, "on_returned", back.extend)
+    entry = Entry("default", "1-0", b"{}", None, None, Counters(), 0, None)
+    job = Job(1, b"", "task", None, Flight(entry, "1-0"))
+    dispatcher.on_unstartable([job], PoolError("no descriptor is left"))
+    assert back == [job]
