@@ -27,7 +27,7 @@ from workd.errors import BrokerError
 from workd.exits import Exit
 from workd.health import HealthServer, addresses
 from workd.intake import Limits
-from workd.pool import taskwork
+from workd.pool.child import taskwork
 from workd.pool.core import ProcessPool
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import LoadSpec

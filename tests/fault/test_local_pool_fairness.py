@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fault.conftest import MakePool
     from support.fault_calls import Run
     from workd import Pool
-    from workd.pool.results import AsyncResult
+    from workd.pool.api.results import AsyncResult
 
 SHORT_S, LONG_S, SHORT_ONES = 0.001, 2.0, 1000
 PAUSE_S = 0.02

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from fault.conftest import MakePool
     from workd import Pool
-    from workd.pool.results import AsyncResult
+    from workd.pool.api.results import AsyncResult
 
 pytestmark = FORKS
 

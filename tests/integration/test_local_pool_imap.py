@@ -15,7 +15,7 @@ from support.pool_owner import assert_nothing_new, left_overs
 from support.waiting import eventually
 from workd import Pool
 from workd.errors import CallCancelledError, PoolClosedError, WorkerDiedError
-from workd.pool.imap import Stream
+from workd.pool.api.imap import Stream
 
 
 @pytest.fixture(scope="module")

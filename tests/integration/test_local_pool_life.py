@@ -23,10 +23,11 @@ from support.processes import is_alive
 from support.waiting import eventually
 from workd import Pool
 from workd.errors import BootError, PoolClosedError, WorkerDiedError
-from workd.pool import engine
+from workd.pool import board, launcher
+from workd.pool.api import engine
+from workd.pool.api.results import AsyncResult
 from workd.pool.boots import Boots
 from workd.pool.core import ProcessPool
-from workd.pool.results import AsyncResult
 
 # ── the end ──
 
@@ -249,19 +250,23 @@ def test_when_the_core_breaks_every_call_fails_with_the_cause_and_the_pool_ends(
     assert_nothing_new(before)
 
 
-def test_an_error_in_the_loop_itself_ends_the_pool_visibly(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("where", "name"),
+    [(ProcessPool, "fill"), (launcher, "ExitStatus"), (board, "stacks_size")],
+    ids=["a worker's death", "the forkserver's answer", "a timer"],
+)
+def test_an_error_in_a_callback_of_the_loop_ends_the_pool_visibly(
+    where: object, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     before = left_overs()
     pool = Pool(1)
+    pool.apply_async(sleep, (60,), timeout=0.2)  # its end is each of the three
     result = pool.apply_async(sleep, (60,))
-
-    async def break_it(_: ProcessPool) -> None:
-        asyncio.get_running_loop().call_soon(fail, "what must not happen")
-
-    pool._engine.ask(break_it)
-    with pytest.raises(PoolClosedError, match=r"is broken and was stopped: .*what must not happen") as caught:
-        result.get(10)
-    assert isinstance(caught.value.__cause__, LookupError)
-    eventually(lambda: not pool._engine._thread.is_alive())
+    with patch.object(where, name, side_effect=LookupError("what must not happen")):
+        with pytest.raises(PoolClosedError, match=r"is broken and was stopped: .*what must not happen") as caught:
+            result.get(10)
+        assert isinstance(caught.value.__cause__, LookupError)
+        eventually(lambda: not pool._engine._thread.is_alive())
     assert "the pool is broken" in caplog.text
     pool.terminate()
     assert_nothing_new(before)
@@ -325,7 +330,7 @@ def test_a_pool_that_has_no_core_is_an_error_that_leaves_nothing(broken: str) ->
 def test_too_few_descriptors_are_an_error_and_not_the_end_of_the_program() -> None:
     script = """
 import os, resource, sys
-import workd.pool.engine, workd.pool.owner
+import workd.pool.api.engine, workd.pool.owner
 from workd import Pool
 
 in_use = max(int(fd) for fd in os.listdir("/proc/self/fd"))

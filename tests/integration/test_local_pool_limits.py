@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from workd.pool.results import AsyncResult
+    from workd.pool.api.results import AsyncResult
 
 MIB = 1024 * 1024
 

@@ -36,7 +36,7 @@ from workd import Pool
 from workd.errors import WorkerDiedError
 
 if TYPE_CHECKING:
-    from workd.pool.results import AsyncResult
+    from workd.pool.api.results import AsyncResult
 
 
 @pytest.fixture(scope="module")

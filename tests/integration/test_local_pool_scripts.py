@@ -184,7 +184,7 @@ def loaded(names):
 
 if __name__ == "__main__":
     with Pool(1) as pool:
-        names = ["redis", "asyncio", "uvloop", "pydantic", "workd_tasks", "structlog", "workd.pool.engine"]
+        names = ["redis", "asyncio", "uvloop", "pydantic", "workd_tasks", "structlog", "workd.pool.api.engine"]
         print(pool.apply(loaded, (names,)))
 """,
     )

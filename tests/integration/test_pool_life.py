@@ -15,7 +15,7 @@ from support.pool_owner import SEARCH_PATH, Recorder, assert_nothing_new, left_o
 from support.processes import exists, is_alive
 from support.waiting import eventually_async
 from workd.errors import BootError
-from workd.pool import taskwork
+from workd.pool.child import taskwork
 from workd.pool.core import ProcessPool
 from workd.pool.deaths import Killed
 from workd.pool.launcher import Forkserver
@@ -207,7 +207,7 @@ async def test_a_worker_of_the_daemon_has_loaded_no_redis_no_loop_and_no_http(tm
         await owner.pool.stop(kill=True)
     # Not on this list, since structlog loads them: asyncio, rich.
     unwanted = {"redis", "hiredis", "uvloop", "typer", "starlette", "uvicorn", "pydantic_settings"}
-    assert "workd.pool.taskwork" in modules
+    assert "workd.pool.child.taskwork" in modules
     assert {name.partition(".")[0] for name in modules} & unwanted == set()
     assert "workd.pool.core" not in modules
 

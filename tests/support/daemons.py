@@ -172,7 +172,7 @@ class DaemonProcess:
         return [p.pid for p in self.processes() if p.leads_a_session and not self._is_forkserver(p)]
 
     def _is_forkserver(self, process: ProcessInfo) -> bool:
-        return process.parent_pid == self.pid and "workd.pool.forkserver" in process.command_line
+        return process.parent_pid == self.pid and "workd.pool.child.forkserver" in process.command_line
 
     # ── what it says ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from workd import Pool
-    from workd.pool.results import AsyncResult
+    from workd.pool.api.results import AsyncResult
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from support.processes import descriptors
-from workd.pool import alarm, frames
+from workd.pool import frames
+from workd.pool.child import alarm
 from workd_tasks.errors import SoftTimeout
 
 

@@ -3,7 +3,7 @@
 import threading
 
 from support.waiting import eventually
-from workd.pool.admission import Admission
+from workd.pool.api.admission import Admission
 
 
 def never() -> bool:

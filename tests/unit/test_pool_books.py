@@ -8,13 +8,13 @@ from unittest.mock import Mock
 import pytest
 
 from workd.errors import CallCancelledError, PoolClosedError
-from workd.pool.admission import Admission
-from workd.pool.books import Books
+from workd.pool.api.admission import Admission
+from workd.pool.api.books import Books
 from workd.pool.slot import Job
 
 if TYPE_CHECKING:
-    from workd.pool.outcomes import Outcome
-    from workd.pool.waiting import Waiters
+    from workd.pool.api.outcomes import Outcome
+    from workd.pool.api.waiting import Waiters
 
 
 class Recorder:

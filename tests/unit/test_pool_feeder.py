@@ -9,17 +9,17 @@ import pytest
 
 from support.waiting import eventually
 from workd.errors import CallCancelledError
-from workd.pool import waiting
-from workd.pool.feeder import CHUNKS_PER_WORKER, MAX_BYTES_AHEAD, UNREAD_WINDOWS, Feeder
-from workd.pool.imap import IMapIterator, IMapUnorderedIterator, Stream
-from workd.pool.terms import UNLIMITED
+from workd.pool.api import waiting
+from workd.pool.api.feeder import CHUNKS_PER_WORKER, MAX_BYTES_AHEAD, UNREAD_WINDOWS, Feeder
+from workd.pool.api.imap import IMapIterator, IMapUnorderedIterator, Stream
+from workd.pool.api.terms import UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from workd.pool.outcomes import Sink
+    from workd.pool.api.outcomes import Sink
+    from workd.pool.api.terms import Terms
     from workd.pool.pickling import Call
-    from workd.pool.terms import Terms
 
 
 class Engine:

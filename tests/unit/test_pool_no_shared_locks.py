@@ -42,7 +42,7 @@ SHARED = {
 }
 FOREIGN = {"filelock", "posix_ipc", "portalocker", "sysv_ipc"}  # modules that have nothing else
 SOURCE = Path(workd.__file__).parent
-ALLOWED = {SOURCE / "pool" / "result_queue.py"}  # one worker's own, made after the fork
+ALLOWED = {SOURCE / "pool" / "child" / "result_queue.py"}  # one worker's own, made after the fork
 
 
 def test_only_the_result_queue_uses_what_processes_can_share() -> None:
@@ -54,7 +54,7 @@ def test_only_the_result_queue_uses_what_processes_can_share() -> None:
 
 def test_the_result_queue_is_made_by_its_worker_alone() -> None:
     makers = {path for path in SOURCE.rglob("*.py") for call in calls(path) if call == "ResultQueue"}
-    assert makers == {SOURCE / "pool" / "worker.py"}
+    assert makers == {SOURCE / "pool" / "child" / "worker.py"}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pytest
 
-from workd.pool.terms import UNLIMITED, Terms, seconds, whole
+from workd.pool.api.terms import UNLIMITED, Terms, seconds, whole
 
 
 def test_without_options_nothing_is_limited_and_nothing_is_made() -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workd.pool import waiting
+from workd.pool.api import waiting
 
 if TYPE_CHECKING:
-    from workd.pool.waiting import Waiters
+    from workd.pool.api.waiting import Waiters
 
 
 def test_what_is_there_is_not_waited_for() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from workd.pool import frames
-from workd.pool.runner import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, RunnerJob, TaskRunner
+from workd.pool.child.runner import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, RunnerJob, TaskRunner
 from workd.wire import ErrorInfo
 from workd_tasks import NoContextError, Reject, Retry, SoftTimeout, context, registry, signature, task
 
@@ -106,7 +106,7 @@ def test_an_exception_is_told_with_the_tasks_own_frames_and_its_cause() -> None:
     assert "in inner" in told["traceback"]
     assert "direct cause" in told["traceback"]
     assert told["traceback"].count("in outer") == 2
-    assert "pool/runner.py" not in told["traceback"]
+    assert "pool/child/runner.py" not in told["traceback"]
     ErrorInfo(**{key: told[key] for key in ("type", "message", "traceback", "cause")})
 
 
@@ -255,7 +255,7 @@ def test_the_context_is_gone_after_an_exception_too() -> None:
 
 def test_a_worker_loads_neither_redis_nor_asyncio() -> None:
     heavy = "{'redis', 'asyncio', 'uvloop', 'structlog', 'typer', 'rich', 'starlette', 'multiprocessing'}"
-    code = f"import sys; import workd.pool.runner; print({heavy} & set(sys.modules))"
+    code = f"import sys; import workd.pool.child.runner; print({heavy} & set(sys.modules))"
     paths = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -48,7 +48,8 @@ class Endings:
         except EOFError:
             # Mostly the first sign of its death. One that lives without its result queue is of no use, though.
             self._loop.remove_reader(tenant.channel.results_fd)
-            self._loop.call_later(CLOSED_PATIENCE_S, self._give_up, tenant, "it closed its result channel")
+            give_up = pool.guarded(self._give_up)
+            self._loop.call_later(CLOSED_PATIENCE_S, give_up, tenant, "it closed its result channel")
         if tenant.state is TenantState.RETIRING and not tenant.jobs:
             pool.renewal.move_out(tenant)
         pool.fill()

@@ -13,7 +13,7 @@ from typing import Final
 
 import workd
 
-# What `-m workd.pool.forkserver` does, for the very workd that runs here, however this program's path came to be.
+# What `-m workd.pool.child.forkserver` does, for the very workd that runs here, however this program's path came to be.
 _START: Final = """\
 import sys
 roots = sys.argv[1].split(":")
@@ -21,7 +21,7 @@ sys.path[:0] = roots
 import workd
 del sys.path[: len(roots)]
 sys.path += [root for root in roots if root not in sys.path]
-from workd.pool.forkserver import main
+from workd.pool.child.forkserver import main
 main(sys.argv[1:])
 """
 

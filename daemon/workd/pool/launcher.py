@@ -1,6 +1,6 @@
 """The supervisor's handle on a forkserver: start it, ask it, notice its end.
 
-`launch` needs no event loop, so that the process starts before anything heavy is imported; `attach` joins it to the
+Making one needs no event loop, so that the process starts before anything heavy is imported; `attach` joins it to the
 loop. Used by `core.py` alone. Never blocks: every request is a packet, every answer comes through a callback or a
 future.
 """
@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import socket
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workd import faultpoints
 from workd.errors import BootError, PoolError
@@ -20,16 +20,18 @@ from workd.pool import control, frames
 from workd.pool.interpreter import DAEMON_VARIABLES, command
 from workd.pool.lifeline import Lifeline
 from workd.pool.requests import ExitStatus, Forked, ForkserverDiedError, Loaded
-from workd.pool.server_process import ForkedProcess, ServerProcess, start_interpreter
-from workd.pool.streams import flush_streams
+from workd.pool.server_process import fork_this_process, start_interpreter
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection
 
     from workd.pool.channel import Channel
+    from workd.pool.child.worker import Runner
     from workd.pool.requests import LoadSpec
-    from workd.pool.worker import Runner
+    from workd.pool.server_process import ServerProcess
+
+    Callback = Callable[..., None]
 
 
 class _EarlyFork(NamedTuple):
@@ -81,35 +83,28 @@ class Forkserver:
 
     def _start_process(self, theirs: socket.socket) -> ServerProcess:
         if self._template is not None:
-            return ServerProcess(self._fork_this_process(theirs, self._template))
-        return ServerProcess(start_interpreter((theirs.fileno(), self.lifeline.read_fd), self._hidden_variables))
+            return fork_this_process(self._template, self._control, theirs, self.lifeline.read_fd)
+        return start_interpreter((theirs.fileno(), self.lifeline.read_fd), self._hidden_variables)
 
-    def _fork_this_process(self, theirs: socket.socket, runner: Runner) -> ForkedProcess:
-        from workd.pool.forkserver import become_forkserver  # a worker's libraries: only a fork needs them here
+    def attach(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_death: Callable[[Forkserver], None],
+        guarded: Callable[[Callback], Callback],
+    ) -> None:
+        """Read the answers in `loop`; call `on_death` once when the process ends unasked.
 
-        lifeline_fd = os.dup(self.lifeline.read_fd)  # a fork closes the lifelines that it finds
-
-        def become() -> NoReturn:
-            self._control.close()
-            become_forkserver(theirs, lifeline_fd, runner)
-
-        flush_streams()  # what a buffer holds at the fork would be written twice
-        try:
-            return ForkedProcess(become)
-        finally:
-            os.close(lifeline_fd)
-
-    def attach(self, loop: asyncio.AbstractEventLoop, on_death: Callable[[Forkserver], None]) -> None:
-        """Read the answers in `loop`; call `on_death` once when the process ends unasked."""
+        `guarded` makes a callback for the loop of one that must not raise.
+        """
         self._loop = loop
         self._on_death = on_death
         for early in self._early.values():
             self._waiting.setdefault(early.ticket, loop.create_future())
         if not self.alive:
             self._fail_all(ForkserverDiedError("the forkserver died"))
-            loop.call_soon(on_death, self)
+            loop.call_soon(guarded(on_death), self)
             return
-        loop.add_reader(self._control.fileno(), self._read)
+        loop.add_reader(self._control.fileno(), guarded(self._read))
 
     def request_load(self, spec: LoadSpec) -> None:
         """Ask it for what `load` waits for, before there is a loop: it need not wait for this process to be ready."""

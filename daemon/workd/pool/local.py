@@ -1,8 +1,8 @@
 """`workd.Pool`: the supervised pool without Redis, a drop-in for `multiprocessing.Pool`.
 
-The face alone. What can be called is in `calls.py`, what runs behind it in `engine.py`, what the workers run in
-`callwork.py`. A script that imports this is imported by its workers too, so nothing heavy is imported before a pool is
-made; and then the forkserver is started first, to boot while the rest is loaded here.
+The face alone. What can be called is in `api/calls.py`, what runs behind it in `api/engine.py`, what the workers run
+in `child/callwork.py`. A script that imports this is imported by its workers too, so nothing heavy is imported before a
+pool is made; and then the forkserver is started first, to boot while the rest is loaded here.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import weakref
 from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
-from workd.pool.calls import Calls
-from workd.pool.terms import seconds, whole
+from workd.pool.api.calls import Calls
+from workd.pool.api.terms import seconds, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
+    from workd.pool.api.members import Member
     from workd.pool.core import ProcessPool
-    from workd.pool.members import Member
     from workd.pool.stats import PoolStats
 
 RUN: Final = "RUN"  # the standard library's words
@@ -68,7 +68,7 @@ class Pool(Calls):
             "max_growth_bytes": whole("max_growth", max_growth),
             "boot_timeout_s": seconds("boot_timeout", boot_timeout) or math.inf,
         }
-        from workd.pool.start import Start
+        from workd.pool.api.start import Start
 
         start = Start("forkserver" if context is None else context.get_start_method(), initializer, tuple(initargs))
         engine = start.engine(most_pending, size=size, max_tasks=maxtasksperchild, **limits)
@@ -159,7 +159,7 @@ class Pool(Calls):
     @property
     def _pool(self) -> list[Member]:
         """The workers there are now, each with `pid` and `is_alive()`: likewise, after the end of the pool too."""
-        from workd.pool.members import Member
+        from workd.pool.api.members import Member
 
         try:
             workers = self.stats().workers

@@ -13,9 +13,13 @@ import subprocess
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from workd.pool.interpreter import command
+from workd.pool.streams import flush_streams
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Collection
+
+    from workd.pool.child.worker import Runner
 
 _POLL_S: Final = 0.002
 _EXIT_PATIENCE_S: Final = 1.0  # between the end of a process' socket and its exit status
@@ -78,19 +82,37 @@ class ServerProcess:
             await asyncio.sleep(_POLL_S)
 
 
-def start_interpreter(fds: tuple[int, int], hidden_variables: Collection[str]) -> subprocess.Popen[bytes]:
+def start_interpreter(fds: tuple[int, int], hidden_variables: Collection[str]) -> ServerProcess:
     """Start a forkserver that serves the first of `fds` and hangs on the second."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*command(), *map(str, fds)],
         pass_fds=fds,
         stdin=subprocess.DEVNULL,
         env={name: value for name, value in os.environ.items() if name not in hidden_variables},
         start_new_session=True,
     )
+    return ServerProcess(process)
+
+
+def fork_this_process(runner: Runner, ours: socket.socket, theirs: socket.socket, lifeline_fd: int) -> ServerProcess:
+    """Make a forkserver of a fork of this program; it closes `ours`, serves `theirs` and hangs on `lifeline_fd`."""
+    from workd.pool.child.forkserver import become_forkserver  # a worker's libraries: only a fork needs them here
+
+    own_lifeline_fd = os.dup(lifeline_fd)  # a fork closes the lifelines that it finds
+
+    def become() -> NoReturn:
+        ours.close()
+        become_forkserver(theirs, own_lifeline_fd, runner)
+
+    flush_streams()  # what a buffer holds at the fork would be written twice
+    try:
+        return ServerProcess(ForkedProcess(become))
+    finally:
+        os.close(own_lifeline_fd)
 
 
 class ForkedProcess:
-    """A fork of this program, with the few words of `subprocess.Popen` that `launcher.py` uses."""
+    """A fork of this program, with the few words of `subprocess.Popen` that `ServerProcess` uses."""
 
     def __init__(self, become: Callable[[], NoReturn]) -> None:
         """Fork; the child calls `become`."""

@@ -42,12 +42,12 @@ class Servers:
 
     async def start(self) -> dict[str, Any]:
         """Load the first one and return the catalogue. Raises `BootError`."""
-        self.current.attach(self._loop, _ignore)
+        self.current.attach(self._loop, _ignore, self._pool.guarded)
         try:
             catalogue = await self._load(self.current)
         except ForkserverDiedError as error:
             raise BootError("", str(error)) from None
-        self.current.attach(self._loop, self._on_death)
+        self.current.attach(self._loop, self._on_death, self._pool.guarded)
         self._loaded.set()
         return catalogue
 
@@ -63,7 +63,7 @@ class Servers:
         """
         async with self._loading:
             fresh = self.current.successor()
-            fresh.attach(self._loop, _ignore)
+            fresh.attach(self._loop, _ignore, self._pool.guarded)
             try:
                 catalogue = await self._load(fresh)
             except BaseException as error:
@@ -74,7 +74,7 @@ class Servers:
                 raise
             former, self.current = self.current, fresh
             self._former.append(former)
-            fresh.attach(self._loop, self._on_death)
+            fresh.attach(self._loop, self._on_death, self._pool.guarded)
             self._loaded.set()
             return former, catalogue
 

@@ -189,4 +189,5 @@ class Watch:
         if self._loop.time() >= deadline or (written_bytes and written_bytes == seen_bytes):
             tenant.kill()
         else:
-            self._loop.call_later(_STACKS_POLL_S, self._await_stacks, tenant, order, deadline, written_bytes)
+            again = self._pool.guarded(self._await_stacks)
+            self._loop.call_later(_STACKS_POLL_S, again, tenant, order, deadline, written_bytes)

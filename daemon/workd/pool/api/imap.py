@@ -21,15 +21,15 @@ from threading import RLock
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from workd.errors import CallCancelledError
-from workd.pool import outcomes, waiting
+from workd.pool.api import outcomes, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Self
 
-    from workd.pool.engine import Engine
-    from workd.pool.outcomes import Outcome, Sink
-    from workd.pool.waiting import Waiters
+    from workd.pool.api.engine import Engine
+    from workd.pool.api.outcomes import Outcome, Sink
+    from workd.pool.api.waiting import Waiters
 
 T = TypeVar("T")
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from workd import log
 from workd.pool import frames
-from workd.pool.runner import RunnerJob, TaskRunner
+from workd.pool.child.runner import RunnerJob, TaskRunner
 from workd_tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FACTORY = "workd.pool.taskwork:make"
+FACTORY = "workd.pool.child.taskwork:make"
 
 
 class TaskWork:

@@ -13,13 +13,17 @@ from multiprocessing import spawn
 from multiprocessing.pool import MaybeEncodingError  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any
 
-from workd.pool import alarm, chunks, frames  # noqa: F401 - chunks: maps call for it by name
+from workd.pool import (
+    chunks,  # noqa: F401 - chunks: maps call for it by name
+    frames,
+)
+from workd.pool.child import alarm
 from workd.pool.pickling import dumps, load_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-FACTORY = "workd.pool.callwork:make"
+FACTORY = "workd.pool.child.callwork:make"
 
 _NO_MAIN = "workers can't import a main module that was typed in or came from stdin; define it in a module of its own"
 _NOT_AT_TOP_LEVEL = 'workers import the script without what is under if __name__ == "__main__": define it above that'

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from workd.pool import waiting
+from workd.pool.api import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workd.pool.waiting import Waiters
+    from workd.pool.api.waiting import Waiters
 
 
 class Admission:

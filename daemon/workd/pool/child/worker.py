@@ -21,13 +21,14 @@ import time
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from workd import faultpoints
-from workd.pool import alarm, board, frames, lifeline, limits
-from workd.pool.complaints import complain
-from workd.pool.deafness import ignore_signals
+from workd.pool import board, frames, lifeline
+from workd.pool.child import alarm, limits
+from workd.pool.child.complaints import complain
+from workd.pool.child.deafness import ignore_signals
+from workd.pool.child.result_queue import ResultQueue
+from workd.pool.child.title import set_title
 from workd.pool.exits import EXIT_BOOT_FAILED, EXIT_CHANNEL_BROKEN
-from workd.pool.result_queue import ResultQueue
 from workd.pool.streams import flush_streams, print_exception, write_whole_lines
-from workd.pool.title import set_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ import sys
 from multiprocessing import spawn
 from typing import TYPE_CHECKING, Any
 
-from workd.pool.handover import Handover
+from workd.pool.api.handover import Handover
 from workd.pool.pickling import dumps
 from workd.pool.requests import LoadSpec
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from workd.pool.requests import StartMethod
 
-FACTORY = "workd.pool.callwork:make"
+FACTORY = "workd.pool.child.callwork:make"
 
 
 def prepare(

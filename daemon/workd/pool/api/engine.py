@@ -15,29 +15,29 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from workd.errors import PoolError, WorkdError
-from workd.pool import waiting
-from workd.pool.admission import Admission
-from workd.pool.books import NOT_RUNNING, Books, closed_error
-from workd.pool.callbacks import CallbackThread
+from workd.pool.api import waiting
+from workd.pool.api.admission import Admission
+from workd.pool.api.books import NOT_RUNNING, Books, closed_error
+from workd.pool.api.callbacks import CallbackThread
+from workd.pool.api.loops import new_loop
+from workd.pool.api.losses import error_of
+from workd.pool.api.questions import Questions
 from workd.pool.core import ProcessPool
 from workd.pool.deaths import Killed
-from workd.pool.loops import new_loop, report_errors
-from workd.pool.losses import error_of
 from workd.pool.pickling import dump_call
-from workd.pool.questions import Questions
 from workd.pool.slot import Job
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from workd.pool.api.feeder import Feeder
+    from workd.pool.api.outcomes import Outcome, Sink
+    from workd.pool.api.start import Start
+    from workd.pool.api.terms import Terms
+    from workd.pool.api.waiting import Waiters
     from workd.pool.deaths import Lost
-    from workd.pool.feeder import Feeder
-    from workd.pool.outcomes import Outcome, Sink
     from workd.pool.owner import PoolOptions
     from workd.pool.pickling import Call
-    from workd.pool.start import Start
-    from workd.pool.terms import Terms
-    from workd.pool.waiting import Waiters
 
 T = TypeVar("T")
 
@@ -216,7 +216,6 @@ class Engine:
         broken.add_done_callback(lambda _: self._changed.set())
         self._boot = asyncio.create_task(self._pool.start())
         self._loop = asyncio.get_running_loop()
-        report_errors(self._loop, self._pool.boots.fail)
         try:
             self._take()
             await asyncio.wait((self._boot, broken), return_when=asyncio.FIRST_COMPLETED)
@@ -241,20 +240,19 @@ class Engine:
     def _take(self) -> None:
         """Take everything that has come in. The flag goes first: what comes from here on wakes the loop again."""
         self._woken = False
-        books, pool = self._books, self._pool
-        try:
-            if books.incoming:
-                pool.submit(books.take_incoming())
-            if books.revoked:
-                pool.cancel_many(books.take_revoked(), "cancelled")
-            books.tell()
-            self._questions.take(pool)
-        except Exception as error:  # noqa: BLE001 - the loop would only log it, and the calls would wait for ever
-            pool.boots.fail(error)
+        self._pool.guarded(self._take_in)(self._pool, self._books)
         if self._killing:
             self._boot.cancel()
         if self._closing:
             self._changed.set()
+
+    def _take_in(self, pool: ProcessPool, books: Books) -> None:
+        if books.incoming:
+            pool.submit(books.take_incoming())
+        if books.revoked:
+            pool.cancel_many(books.take_revoked(), "cancelled")
+        books.tell()
+        self._questions.take(pool)
 
     def _wake_waiters(self) -> None:
         """Wake at the end of a turn: a thread that is woken in its middle fights with the loop for the interpreter."""
@@ -271,7 +269,7 @@ class Engine:
         """Give a call its outcome, unless it has one; whoever waits for it is woken at the end of this turn."""
         if waiters := self._books.settle(job, frame):
             if not self._to_wake:
-                asyncio.get_running_loop().call_soon(self._wake_waiters)
+                asyncio.get_running_loop().call_soon(self._pool.guarded(self._wake_waiters))
             self._to_wake.append(waiters)
         if self._closing and not self._books.pending:
             self._changed.set()

@@ -13,20 +13,20 @@ from collections.abc import Sized
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from workd.pool.api.feeder import Feeder
+from workd.pool.api.imap import FlatIterator, IMapIterator, IMapUnorderedIterator, Stream
+from workd.pool.api.results import AsyncResult, MapResult
+from workd.pool.api.terms import UNLIMITED
 from workd.pool.chunks import map_chunk, starmap_chunk
-from workd.pool.feeder import Feeder
-from workd.pool.imap import FlatIterator, IMapIterator, IMapUnorderedIterator, Stream
-from workd.pool.results import AsyncResult, MapResult
-from workd.pool.terms import UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import ParamSpec, Unpack
 
-    from workd.pool.engine import Engine
-    from workd.pool.futures import PoolFuture
+    from workd.pool.api.engine import Engine
+    from workd.pool.api.futures import PoolFuture
+    from workd.pool.api.terms import CallOptions, Terms
     from workd.pool.pickling import Call
-    from workd.pool.terms import CallOptions, Terms
 
     P = ParamSpec("P")
 
@@ -70,7 +70,7 @@ class Calls:
 
     def submit(self, func: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> PoolFuture[R]:
         """Run one call in the background; return a `concurrent.futures.Future`. For limits, use `with_options`."""
-        from workd.pool.futures import PoolFuture
+        from workd.pool.api.futures import PoolFuture
 
         future: PoolFuture[R] = PoolFuture(self._engine, self._running_pool())
         self._engine.submit((func, args, kwargs), _name(func), future, 0, self._terms)

@@ -17,7 +17,7 @@ from workd.pool.requests import LoadSpec
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workd.pool.engine import Engine
+    from workd.pool.api.engine import Engine
     from workd.pool.requests import StartMethod
 
 
@@ -31,7 +31,7 @@ class Start:
         self.let_go: Callable[[], None] = _nothing  # to be called when there are no workers any more
         # The environment is the host program's: its functions may need all of it, but only it reports to systemd.
         if method == "fork":
-            from workd.pool.callwork import CallWork
+            from workd.pool.child.callwork import CallWork
 
             work = CallWork(lambda: (initializer, initargs))
             self.server = Forkserver(hidden_variables=SERVICE_VARIABLES, template=work)
@@ -39,7 +39,7 @@ class Start:
         else:
             self.server = Forkserver(hidden_variables=SERVICE_VARIABLES)
             try:
-                from workd.pool.preparation import prepare
+                from workd.pool.api.preparation import prepare
 
                 self._spec, self.let_go = prepare(cast("StartMethod", method), initializer, initargs)
                 self.server.request_load(self._spec)
@@ -51,7 +51,7 @@ class Start:
         """Return the engine, not started; `options` are those of `PoolOptions`."""
         try:
             self._ask_for_workers(options["size"])
-            from workd.pool.engine import Engine
+            from workd.pool.api.engine import Engine
             from workd.pool.owner import PoolOptions
 
             # Nothing waits for ever: while no worker can be started, calls fail with the cause.

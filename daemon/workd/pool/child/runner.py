@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from workd import wire
-from workd.pool import alarm, frames
+from workd.pool import frames
+from workd.pool.child import alarm
 from workd_tasks import registry, signature
 from workd_tasks.context import Context, current, never, unheard
 from workd_tasks.errors import Reject, Retry

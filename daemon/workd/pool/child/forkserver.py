@@ -1,6 +1,6 @@
 """The process that makes workers: single-threaded, loaded once with the task modules, asked over one socket.
 
-Run as `python -m workd.pool.forkserver CONTROL_FD LIFELINE_FD` by `launcher.py`. It imports what the load request
+Run as `python -m workd.pool.child.forkserver CONTROL_FD LIFELINE_FD` by `launcher.py`. It imports what the load request
 names (never the daemon's `__main__`), answers with the catalogue or the traceback, and then forks on request. It
 reaps only when told: until then a dead worker's pid and process group can't be reused, so the supervisor can kill
 what is left of the group without hitting a stranger.
@@ -27,23 +27,23 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from workd import faultpoints
 from workd.pool import frames, lifeline
-from workd.pool.complaints import complain
+from workd.pool.child.complaints import complain
+from workd.pool.child.deafness import ignore_signals
+from workd.pool.child.title import set_title
 from workd.pool.control import receive, send
-from workd.pool.deafness import ignore_signals
 from workd.pool.exits import EXIT_BOOT_FAILED
 from workd.pool.streams import flush_streams, print_exception
-from workd.pool.title import set_title
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workd.pool.worker import Runner
+    from workd.pool.child.worker import Runner
 
 
 def _load(request: dict[str, Any], on_import: Callable[[str], None]) -> tuple[Runner, dict[str, Any]]:
     """Import what the request names; return the runner and the catalogue. `on_import` hears of each module before."""
     sys.path[:0] = [entry for entry in request["path"] if entry not in sys.path]
-    import workd.pool.worker  # noqa: F401 - once, for all workers that are forked from here
+    import workd.pool.child.worker  # noqa: F401 - once, for all workers that are forked from here
 
     runner_module, _, factory = request["runner"].partition(":")
     for module in request["modules"]:
@@ -134,7 +134,7 @@ class _Forkserver:
         """Be the worker, in the child."""
         self._control.close()
         if runner is not None:
-            from workd.pool.worker import become_worker
+            from workd.pool.child.worker import become_worker
 
             become_worker(packet["slot"], channel, self._lifeline_fd, packet["nice"], lambda: runner)
         try:
@@ -187,7 +187,7 @@ def forget_parent() -> None:
     """Drop what a fork of the host program inherits and must not use, as multiprocessing does for its own."""
     from multiprocessing import process, util
 
-    import workd.pool.worker  # noqa: F401 - once, for all workers that are forked from here
+    import workd.pool.child.worker  # noqa: F401 - once, for all workers that are forked from here
 
     signal.set_wakeup_fd(-1)
     process._children.clear()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -205,7 +205,7 @@ def _settle_in(title: str, lifeline_fd: int) -> None:
 
 def _be_spawned(argv: list[str]) -> NoReturn:
     """Be a worker in an interpreter of its own: everything is loaded here."""
-    from workd.pool.worker import become_worker
+    from workd.pool.child.worker import become_worker
 
     channel_fd, lifeline_fd, spec_fd, slot, nice = map(int, argv)
     for fd in (channel_fd, lifeline_fd):

@@ -15,15 +15,15 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Final
 
-from workd.pool import waiting
+from workd.pool.api import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workd.pool.engine import Engine
-    from workd.pool.imap import Stream
+    from workd.pool.api.engine import Engine
+    from workd.pool.api.imap import Stream
+    from workd.pool.api.terms import Terms
     from workd.pool.pickling import Call
-    from workd.pool.terms import Terms
 
 
 CHUNKS_PER_WORKER: Final = 512  # unfinished at a time: enough for two full slots while one is being refilled

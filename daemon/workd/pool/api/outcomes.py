@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from workd.pool.frames import RETURNED
 
 if TYPE_CHECKING:
+    from workd.pool.api.waiting import Waiters
     from workd.pool.parsing import Frame
-    from workd.pool.waiting import Waiters
 
     Outcome = Frame | BaseException
 

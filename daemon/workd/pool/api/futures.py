@@ -5,12 +5,12 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
-from workd.pool import callbacks, outcomes, waiting
+from workd.pool.api import callbacks, outcomes, waiting
 
 if TYPE_CHECKING:
-    from workd.pool.engine import Engine
-    from workd.pool.outcomes import Outcome
-    from workd.pool.waiting import Waiters
+    from workd.pool.api.engine import Engine
+    from workd.pool.api.outcomes import Outcome
+    from workd.pool.api.waiting import Waiters
 
 T = TypeVar("T")
 

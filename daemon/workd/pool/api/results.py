@@ -12,14 +12,14 @@ from multiprocessing import TimeoutError as PoolTimeoutError
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from workd.pool import outcomes, waiting
+from workd.pool.api import outcomes, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workd.pool.engine import Engine
-    from workd.pool.outcomes import Outcome
-    from workd.pool.waiting import Waiters
+    from workd.pool.api.engine import Engine
+    from workd.pool.api.outcomes import Outcome
+    from workd.pool.api.waiting import Waiters
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -111,7 +111,7 @@ class AsyncResult(Generic[T_co]):
         if not waiting.wait(self._waiters, lambda: self._done or self._is_due, timeout_s):
             return False
         if not self._done:
-            from workd.pool import callbacks  # not for the workers, which import this module with the script
+            from workd.pool.api import callbacks  # not for the workers, which import this module with the script
 
             callbacks.run(self._call_back)
         return True

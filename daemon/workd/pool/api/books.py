@@ -22,14 +22,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from workd.errors import CallCancelledError, PoolClosedError
-from workd.pool import waiting
+from workd.pool.api import waiting
 
 if TYPE_CHECKING:
-    from workd.pool.admission import Admission
-    from workd.pool.feeder import Feeder
-    from workd.pool.outcomes import Outcome, Sink
+    from workd.pool.api.admission import Admission
+    from workd.pool.api.feeder import Feeder
+    from workd.pool.api.outcomes import Outcome, Sink
+    from workd.pool.api.waiting import Waiters
     from workd.pool.slot import Job
-    from workd.pool.waiting import Waiters
 
 NOT_RUNNING = "Pool not running"  # the standard library's words
 

@@ -1,0 +1,1 @@
+"""The calls of `workd.Pool` in the program that makes them: the standard library's API over the core."""
