@@ -191,6 +191,42 @@ if __name__ == "__main__":
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_the_executable_that_the_program_sets_is_the_workers_interpreter(tmp_path: Path, method: str) -> None:
+    other = tmp_path / "other-python"
+    other.write_text(f'#!/bin/sh\nOTHER=yes exec {sys.executable} "$@"\n')
+    other.chmod(0o755)
+    done = run_script(
+        tmp_path,
+        f"""
+import multiprocessing, os
+
+if __name__ == "__main__":
+    multiprocessing.set_executable({str(other)!r})
+    with Pool(1, context=multiprocessing.get_context({method!r})) as pool:
+        print(pool.apply(os.getenv, ("OTHER",)))
+""",
+    )
+    assert (done.stdout, done.stderr) == ("yes\n", "")
+
+
+@pytest.mark.parametrize(("line", "shown"), [("", "True"), ("gc.disable()", "False")])
+def test_workers_collect_garbage_unless_the_script_says_otherwise(tmp_path: Path, line: str, shown: str) -> None:
+    done = run_script(
+        tmp_path,
+        f"""
+import gc, multiprocessing
+{line}
+
+if __name__ == "__main__":
+    for method in ("forkserver", "spawn", "fork"):
+        with Pool(1, context=multiprocessing.get_context(method)) as pool:
+            print(pool.apply(gc.isenabled))
+""",
+    )
+    assert (done.stdout.split(), done.stderr) == ([shown] * 3, "")
+
+
 def test_a_script_that_is_interrupted_ends_with_its_workers(tmp_path: Path) -> None:
     done = run_script(
         tmp_path,

@@ -17,20 +17,20 @@ def count(file: Path, number: int) -> None:
 
 
 def test_a_kill_while_the_counter_rose_was_the_oom_killer(counter: Path) -> None:
-    watch = OomWatch(counter)
+    watch = OomWatch(str(counter))
     count(counter, 4)
     assert watch.explain(killed=True) is True
     assert watch.explain(killed=True) is False  # the one count is told already
 
 
 def test_of_several_deaths_as_many_count_as_the_counter_rose_by(counter: Path) -> None:
-    watch = OomWatch(counter)
+    watch = OomWatch(str(counter))
     count(counter, 5)
     assert [watch.explain(killed=True) for _ in range(3)] == [True, True, False]
 
 
 def test_a_death_that_was_no_sigkill_or_our_own_takes_no_count(counter: Path) -> None:
-    watch = OomWatch(counter)
+    watch = OomWatch(str(counter))
     count(counter, 4)
     assert watch.explain(killed=False) is False
     assert watch.explain(killed=True) is True
@@ -38,7 +38,7 @@ def test_a_death_that_was_no_sigkill_or_our_own_takes_no_count(counter: Path) ->
 
 @pytest.mark.parametrize("text", ["", "oom_kill\n", "oom_kill many\n", None])
 def test_what_cannot_be_read_is_unknown_and_not_no(counter: Path, text: str | None) -> None:
-    watch = OomWatch(counter)
+    watch = OomWatch(str(counter))
     if text is None:
         counter.unlink()
     else:
@@ -62,10 +62,10 @@ def test_the_counter_is_found_in_both_versions_of_cgroups(tmp_path: Path, cgroup
     counter = tmp_path / "mount" / file
     counter.parent.mkdir(parents=True)
     counter.write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")
-    assert find_counter(tmp_path / "cgroup", tmp_path / "mount") == counter
+    assert find_counter(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == str(counter)
 
 
 def test_without_a_memory_cgroup_there_is_no_counter(tmp_path: Path) -> None:
     (tmp_path / "cgroup").write_text("0::/\n")
-    assert find_counter(tmp_path / "cgroup", tmp_path / "mount") is None
-    assert find_counter(tmp_path / "none", tmp_path / "mount") is None
+    assert find_counter(str(tmp_path / "cgroup"), str(tmp_path / "mount")) is None
+    assert find_counter(str(tmp_path / "none"), str(tmp_path / "mount")) is None

@@ -28,7 +28,6 @@ from workd.pool.deaths import KillOrder
 from workd.pool.endings import Endings
 from workd.pool.renewal import LEAVE_S, Renewal
 from workd.pool.slot import Slot, Tenant, TenantState
-from workd.pool.stats import PoolStats, describe
 from workd.pool.watch import Watch
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from workd.pool.launcher import Forkserver
     from workd.pool.owner import PoolOptions, PoolOwner
     from workd.pool.slot import Job
+    from workd.pool.stats import PoolStats
 
 
 class ProcessPool:
@@ -88,6 +88,8 @@ class ProcessPool:
 
     def stats(self) -> PoolStats:
         """Return what there is to know about the pool now."""
+        from workd.pool.stats import describe  # two dataclasses fewer to be made before the first result
+
         return describe(self)
 
     async def start(self) -> dict[str, Any]:

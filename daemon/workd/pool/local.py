@@ -16,6 +16,7 @@ from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from workd.pool.api.calls import Calls
+from workd.pool.api.start import Start
 from workd.pool.api.terms import seconds, whole
 
 if TYPE_CHECKING:
@@ -68,8 +69,6 @@ class Pool(Calls):
             "max_growth_bytes": whole("max_growth", max_growth),
             "boot_timeout_s": seconds("boot_timeout", boot_timeout) or math.inf,
         }
-        from workd.pool.api.start import Start
-
         start = Start("forkserver" if context is None else context.get_start_method(), initializer, tuple(initargs))
         engine = start.engine(most_pending, size=size, max_tasks=maxtasksperchild, **limits)
         super().__init__(engine)

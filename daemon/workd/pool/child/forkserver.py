@@ -46,13 +46,15 @@ def _load(request: dict[str, Any], on_import: Callable[[str], None]) -> tuple[Ru
     import workd.pool.child.worker  # noqa: F401 - once, for all workers that are forked from here
 
     runner_module, _, factory = request["runner"].partition(":")
+    make = getattr(importlib.import_module(runner_module), factory)
+    gc.enable()  # the interpreter's command disabled it; what comes now is the user's, who may disable it too
     for module in request["modules"]:
         from workd_tasks import registry  # not for `workd.Pool`, which names no modules
 
         on_import(module)
         registry.import_module(module)
     on_import("")
-    runner, catalogue = getattr(importlib.import_module(runner_module), factory)(**request["options"])
+    runner, catalogue = make(**request["options"])
     return runner, catalogue
 
 
@@ -83,6 +85,7 @@ class _Forkserver:
         flush_streams()
         try:
             if request["start_method"] == "spawn":
+                gc.enable()
                 self._spawn_request = request
             elif request["start_method"] == "forkserver":
                 self._runner, catalogue = _load(request, self._tell_import)
@@ -142,8 +145,9 @@ class _Forkserver:
             fds = (channel.fileno(), self._lifeline_fd, spec_fd)
             for fd in fds:
                 os.set_inheritable(fd, True)  # noqa: FBT003 - the signature of the standard library
-            arguments = [*self._spawn_request["command"], "worker", *fds, packet["slot"], packet["nice"]]
-            os.execv(sys.executable, [str(argument) for argument in arguments])  # noqa: S606
+            command: list[str] = self._spawn_request["command"]
+            arguments = [*command, "worker", *fds, packet["slot"], packet["nice"]]
+            os.execv(command[0], [str(argument) for argument in arguments])  # noqa: S606
         finally:
             os._exit(EXIT_BOOT_FAILED)
 
