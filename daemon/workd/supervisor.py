@@ -9,6 +9,7 @@ listed in `_until_the_end`: a signal, a broken pool, or Redis where it is requir
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -27,10 +28,9 @@ from workd.errors import BrokerError
 from workd.exits import Exit
 from workd.health import HealthServer, addresses
 from workd.intake import Limits
-from workd.pool.child import taskwork
 from workd.pool.core import ProcessPool
 from workd.pool.owner import PoolOptions
-from workd.pool.requests import LoadSpec
+from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.schedule import DeadLimits
 from workd.signals import SignalInbox
 from workd.systemd import Notifier
@@ -48,6 +48,7 @@ SHOWN_TASKS = 20
 QUICK_BOOT_S = 1.0  # mostly it takes half of that
 EXTEND_S = 30.0
 SETTLE_GRACE_S = 3.0  # for what the end of a drain has produced
+_ALLOCATIONS_PER_COLLECTION = 50_000
 RESULT_HEADROOM_BYTES = 1024 * 1024  # an outcome's frame is larger than the value in it
 
 _log = structlog.get_logger("workd.supervisor")
@@ -64,8 +65,18 @@ class State(StrEnum):
 
 def run(settings: Settings, modules: Sequence[str], *, launched: Forkserver | None = None) -> int:
     """Run the daemon until it is told to stop; return its exit code. Raises `BootError` if it can't start."""
+    _collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_live(settings, modules, launched))
+
+
+def _collect_rarely() -> None:
+    """Have the collector pass by what is imported, and look for garbage less often: jobs leave none in a circle.
+
+    At its usual threshold it looks through the jobs in flight several times for each of them.
+    """
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
 
 
 async def _live(settings: Settings, modules: Sequence[str], launched: Forkserver | None) -> int:
@@ -270,7 +281,7 @@ def _pool_options(settings: Settings, modules: Sequence[str], daemon_id: str) ->
         "log_level": settings.log_level,
         "log_format": settings.log_format,
     }
-    spec = LoadSpec(taskwork.FACTORY, tuple(modules), options, path=(os.getcwd(),))  # noqa: PTH109 - text for sys.path
+    spec = LoadSpec(TASK_WORK, tuple(modules), options, path=(os.getcwd(),))  # noqa: PTH109 - text for sys.path
     return PoolOptions(
         settings.workers,
         spec,

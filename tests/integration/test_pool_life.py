@@ -15,12 +15,11 @@ from support.pool_owner import SEARCH_PATH, Recorder, assert_nothing_new, left_o
 from support.processes import exists, is_alive
 from support.waiting import eventually_async
 from workd.errors import BootError
-from workd.pool.child import taskwork
 from workd.pool.core import ProcessPool
 from workd.pool.deaths import Killed
 from workd.pool.launcher import Forkserver
 from workd.pool.owner import PoolOptions
-from workd.pool.requests import LoadSpec
+from workd.pool.requests import TASK_WORK, LoadSpec
 
 # ── boot ──
 
@@ -123,7 +122,7 @@ async def test_a_signature_that_is_refused_names_its_own_module_and_not_the_last
     options = {
         "modules": modules, "daemon_id": "t", "max_result_bytes": 9, "log_level": "info", "log_format": "json"
     }  # fmt: skip
-    pool = ProcessPool(Recorder(), PoolOptions(1, LoadSpec(taskwork.FACTORY, modules, options, path=(str(tmp_path),))))
+    pool = ProcessPool(Recorder(), PoolOptions(1, LoadSpec(TASK_WORK, modules, options, path=(str(tmp_path),))))
     try:
         with pytest.raises(BootError, match="parameter 'x'") as caught:
             await pool.start()
@@ -197,7 +196,7 @@ async def test_a_worker_of_the_daemon_has_loaded_no_redis_no_loop_and_no_http(tm
         "log_level": "info",
         "log_format": "json",
     }
-    spec = LoadSpec(taskwork.FACTORY, ("curious_tasks",), options, path=(str(tmp_path),))
+    spec = LoadSpec(TASK_WORK, ("curious_tasks",), options, path=(str(tmp_path),))
     owner = Recorder()
     owner.pool = ProcessPool(owner, PoolOptions(1, spec))
     try:

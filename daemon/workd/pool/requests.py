@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from workd.errors import PoolError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+# The factories of the two runners, named and not imported: only the forkserver has their libraries.
+TASK_WORK: Final = "workd.pool.child.taskwork:make"
+CALL_WORK: Final = "workd.pool.child.callwork:make"
 
 
 class ForkserverDiedError(PoolError):

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from workd.pool.api.handover import Handover
 from workd.pool.pickling import dumps
-from workd.pool.requests import LoadSpec
+from workd.pool.requests import CALL_WORK, LoadSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workd.pool.requests import StartMethod
-
-FACTORY = "workd.pool.child.callwork:make"
 
 
 def prepare(
@@ -42,4 +40,4 @@ def prepare(
         handover.close()
         raise
     options = {"preparation": preparation, "initializer": pickled.hex()}
-    return LoadSpec(FACTORY, options=options, path=tuple(sys.path), start_method=method), handover.close
+    return LoadSpec(CALL_WORK, options=options, path=tuple(sys.path), start_method=method), handover.close

@@ -1,4 +1,4 @@
-"""What a worker of `workd.Pool` runs: pickled calls. The factory that the local pool's `LoadSpec` names.
+"""What a worker of `workd.Pool` runs: pickled calls. The factory is what the local pool's `LoadSpec` names.
 
 Imported by the forkserver. The host program's main module is imported there once, under the name `__mp_main__`, as
 the standard library does it for its own spawned workers, so that functions of a script can be found.
@@ -22,8 +22,6 @@ from workd.pool.pickling import dumps, load_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-FACTORY = "workd.pool.child.callwork:make"
 
 _NO_MAIN = "workers can't import a main module that was typed in or came from stdin; define it in a module of its own"
 _NOT_AT_TOP_LEVEL = 'workers import the script without what is under if __name__ == "__main__": define it above that'

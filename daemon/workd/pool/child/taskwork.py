@@ -1,6 +1,6 @@
-"""What a worker of the daemon runs: task messages. The factory that the daemon's `LoadSpec` names.
+"""What a worker of the daemon runs: task messages. The factory is what the daemon's `LoadSpec` names.
 
-Imported by the forkserver alone, after the task modules, so that every worker has all of it from birth.
+Imported by the forkserver alone, so that every worker has all of it from birth.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from workd_tasks import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-FACTORY = "workd.pool.child.taskwork:make"
 
 
 class TaskWork:
