@@ -193,10 +193,11 @@ class Dispatcher:
         if not self._reader.knows(envelope.task):
             self._conclude(flight, self._clerk.decide(flight, self._reader.unknown(envelope.task)), Times())
             return False
-        decision = self._clerk.decide(flight, retry.TakenOver())
-        if not isinstance(decision, retry.GoOn):
-            self._conclude(flight, decision, Times())
-            return False
+        if flight.entry.counters.takeovers:  # nearly never, and the question costs as much as all those above
+            decision = self._clerk.decide(flight, retry.TakenOver())
+            if not isinstance(decision, retry.GoOn):
+                self._conclude(flight, decision, Times())
+                return False
         return True
 
     def _submit(self, flights: list[Flight]) -> None:

@@ -1,5 +1,8 @@
 """Group commit: one settle call at a time, and what ends meanwhile goes with the next.
 
+A call follows another only after a short pause, so that it carries more: alone, the call of a 2 ms job would take a
+tenth of its worker's time away. The first after a while goes at once, and so does one that somebody waits for.
+
 Owns every settlement from its decision until Redis has confirmed it. A batch whose answer was lost is sent again, as
 it was: the script skips what is settled already. Nothing here waits for a worker, and nothing is dropped but what a
 lost lease has made another daemon's.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 
 MAX_BATCH_JOBS = 500
 MAX_BATCH_BYTES = 1024 * 1024
+FULL_BATCH_JOBS = 100  # from there on a job's share of the call hardly gets smaller
+PAUSE_S = 0.01
 STUCK_RETRY_S = 1.0
 SETTLE_BOUND_S = 15.0  # the session gives a call up earlier
 
@@ -60,6 +66,8 @@ class Settler:
         self._outboxes = {queue: Outbox(book) for queue, book in books.items()}
         self._on_room = on_room
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()  # what has to be settled does not wait for more
+        self._pause_until = 0.0  # loop time
         self._empty = asyncio.Event()
         self._empty.set()
         self.unsettled_bytes = 0
@@ -80,10 +88,15 @@ class Settler:
     def put(self, flight: Flight, settlement: Settlement) -> None:
         """Take the decided end of a job."""
         flight.settlement = settlement
-        self._outboxes[flight.entry.queue].waiting.append(flight)
+        box = self._outboxes[flight.entry.queue]
+        box.waiting.append(flight)
         self.unsettled_bytes += _size(settlement)
         self._empty.clear()
         self._wake.set()
+        if _is_awaited(settlement):
+            self._hurry.set()
+        else:
+            self._hurry_if_full(box)
 
     def drop(self, queue: str, flights: Iterable[Flight]) -> int:
         """Forget what is unsettled of these: they are another daemon's now. Return how many had never been sent."""
@@ -110,12 +123,35 @@ class Settler:
         self._wake.set()
         while True:
             await self._wake.wait()
+            await self._let_more_come()
             self._wake.clear()
+            self._hurry.clear()
             for queue, box in self._outboxes.items():
-                while box.waiting:
+                if box.waiting:
                     pulse.expect("settling", SETTLE_BOUND_S)
                     await self._settle_batch(session, queue, box)
             pulse.rest("settling")
+            self._go_on_with_the_rest()
+
+    async def _let_more_come(self) -> None:
+        """Wait until the pause after the last call is over, or nothing is to be gained by it."""
+        left_s = self._pause_until - asyncio.get_running_loop().time()
+        if left_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._hurry.wait()
+
+    def _go_on_with_the_rest(self) -> None:
+        """Begin the pause, and have what came during the calls, or was too much for them, go with the next."""
+        self._pause_until = asyncio.get_running_loop().time() + PAUSE_S
+        for box in self._outboxes.values():
+            if box.waiting:
+                self._wake.set()
+                self._hurry_if_full(box)
+
+    def _hurry_if_full(self, box: Outbox) -> None:
+        if len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES:
+            self._hurry.set()
 
     async def _settle_batch(self, session: Session, queue: str, box: Outbox) -> None:
         batch = self._take_batch(box)
@@ -185,6 +221,11 @@ class Settler:
     def _note_if_empty(self) -> None:
         if not any(box.waiting or box.sending for box in self._outboxes.values()):
             self._empty.set()
+
+
+def _is_awaited(settlement: Settlement) -> bool:
+    """Say whether somebody waits for this outcome now."""
+    return not isinstance(settlement, Readd) and settlement.reply_to is not None
 
 
 def _size(settlement: Settlement) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field, ValidationError
@@ -133,7 +133,7 @@ class Clerk:
         error = encode_error(ErrorInfo(type="cancelled", message=message))
         counters = flight.entry.counters
         if run is not None:
-            counters = replace(counters, handbacks=counters.handbacks + 1)
+            counters = counters._replace(handbacks=counters.handbacks + 1)
         return self._finish(flight, Status.CANCELLED, counters, run or Times(), error_json=error)
 
     def duplicate(self, flight: Flight) -> Settlement:
@@ -183,16 +183,11 @@ class Clerk:
     ) -> Finish:
         envelope = flight.envelope
         outcome = self._outcome(flight, status, counters, times, value_json, error_json)
-        return Finish(
-            entry_id=flight.entry.entry_id,
-            job_id=flight.job_id,
-            outcome=outcome,
-            result_ttl_s=flight.result_ttl_s,
-            reply_to=envelope.reply_to if envelope is not None else None,
-            has_producer_id=envelope is not None and envelope.id is not None,
-            unique=envelope.unique if envelope is not None else None,
-            duplicate=duplicate,
-        )
+        entry_id, job_id, ttl_s = flight.entry.entry_id, flight.job_id, flight.result_ttl_s
+        if envelope is None:
+            return Finish(entry_id, job_id, outcome, ttl_s)
+        has_id = envelope.id is not None
+        return Finish(entry_id, job_id, outcome, ttl_s, envelope.reply_to, has_id, envelope.unique, duplicate)
 
     def _bury(self, flight: Flight, counters: Counters, reason: DeadReason, error: ErrorInfo, times: Times) -> Bury:
         envelope, entry = flight.envelope, flight.entry

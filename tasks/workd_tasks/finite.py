@@ -9,14 +9,20 @@ from __future__ import annotations
 import json
 from typing import Final, NoReturn
 
+from pydantic_core import from_json
+
 MAX_DIGITS: Final = 4300  # of an integer: Python's own limit, which pydantic has too
 _BLOCK: Final = MAX_DIGITS // 2
 
 
 def refuse_non_finite(raw: bytes) -> None:
     """Raise `ValueError` if the valid JSON in `raw` has NaN or an infinity for a number."""
-    if b"NaN" in raw or b"Infinity" in raw:  # may still be part of a string
-        json.loads(raw, parse_constant=_refuse)
+    if b"N" not in raw and b"I" not in raw:  # to look for one byte is a hundred times as fast as for a word
+        return
+    try:
+        from_json(raw, allow_inf_nan=False, cache_strings=False)
+    except ValueError:
+        json.loads(raw, parse_constant=_refuse)  # says which it is
 
 
 def refuse_huge_integers(raw: bytes) -> None:

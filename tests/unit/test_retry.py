@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +71,7 @@ def test_a_return_is_an_attempt_and_the_end() -> None:
 def test_failures_are_repeated_max_retries_times(counters: Counters, policy: Policy, dice: float) -> None:
     for event, reason in ((retry.Raised(ERROR), DeadReason.FAILED), (retry.TimeOver(ERROR), DeadReason.TIMEOUT)):
         decision = decide(counters, policy, event, dice)
-        after = replace(counters, attempts=counters.attempts + 1)
+        after = counters._replace(attempts=counters.attempts + 1)
         if counters.attempts < policy.max_retries:
             assert isinstance(decision, retry.Again)
             assert decision.counters == after

@@ -15,7 +15,7 @@ from workd.errors import BrokerUnavailableError, FencedError
 from workd.flights import Book, Flight
 from workd.pulse import Pulse
 from workd.schedule import Alarm
-from workd.settler import MAX_BATCH_BYTES, MAX_BATCH_JOBS, Settler
+from workd.settler import FULL_BATCH_JOBS, MAX_BATCH_BYTES, MAX_BATCH_JOBS, Settler
 
 if TYPE_CHECKING:
     from workd.broker.session import Session
@@ -57,12 +57,12 @@ class Desk:
     def note_room(self) -> None:
         self.rooms += 1
 
-    def put(self, *numbers: int, size: int = 10) -> list[Flight]:
+    def put(self, *numbers: int, size: int = 10, reply_to: str | None = None) -> list[Flight]:
         flights = []
         for number in numbers:
             job = flight(f"{number}-0")
             self.book.open(job)
-            self.settler.put(job, Finish(f"{number}-0", f"{number}-0", bytes(size), 60.0))
+            self.settler.put(job, Finish(f"{number}-0", f"{number}-0", bytes(size), 60.0, reply_to))
             flights.append(job)
         return flights
 
@@ -92,6 +92,35 @@ async def test_what_ends_during_a_call_goes_with_the_next(desk: Desk) -> None:
         session.open.set()
         await asyncio.wait_for(desk.settler.wait_empty(), 1)
     assert session.batches == [["1-0"], ["2-0", "3-0", "4-0"]]
+
+
+async def test_after_a_call_the_next_waits_a_little_for_more(desk: Desk) -> None:
+    session = FakeSession()
+    async with desk.run(session):
+        desk.put(1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        desk.put(2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        desk.put(3)
+        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+    assert session.batches == [["1-0"], ["2-0", "3-0"]]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "size", "reply_to"),
+    [(1, 10, "me"), (FULL_BATCH_JOBS, 10, None), (2, MAX_BATCH_BYTES // 2, None)],
+    ids=["somebody waits for it", "many jobs", "many bytes"],
+)
+async def test_nothing_is_waited_for_where_nothing_is_gained(
+    desk: Desk, jobs: int, size: int, reply_to: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 60.0)
+    async with desk.run(FakeSession()):
+        desk.put(1000)
+        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        desk.put(*range(jobs), size=size, reply_to=reply_to)
+        await asyncio.wait_for(desk.settler.wait_empty(), 1)
 
 
 async def test_what_is_confirmed_leaves_the_book_and_makes_room(desk: Desk) -> None:

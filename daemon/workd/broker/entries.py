@@ -8,8 +8,7 @@ missing `m` keeps all fields for the dead letter.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from workd.retry import Counters
 
@@ -29,8 +28,7 @@ Row = Sequence[bytes | Fields]
 """An entry in a RESP2 reply: its id, then field, value, field, value, …"""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One entry of a queue's stream, in this daemon's hands."""
 
     queue: str
@@ -83,7 +81,7 @@ def _entry(queue: str, raw_id: bytes, fields: Fields, deliveries: int) -> Entry:
 
 def _counters(text: bytes | None, deliveries: int) -> Counters:
     told = _NEW if text is None else _told_counters(text)
-    return told if deliveries <= 1 else replace(told, takeovers=told.takeovers + deliveries - 1)
+    return told if deliveries <= 1 else told._replace(takeovers=told.takeovers + deliveries - 1)
 
 
 def _told_counters(text: bytes) -> Counters:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any, Self, assert_never
+from typing import Any, NamedTuple, Self, assert_never
 
 from workd.broker.entries import MAX_MS, Entry
 from workd.retry import Counters
@@ -18,8 +18,7 @@ Argument = str | bytes | int | float
 # ── settlements ──
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """The job ended as succeeded, cancelled or expired."""
 
     entry_id: str

@@ -187,7 +187,7 @@ def build(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], fields
         raw = to_json(message)
     except (ValueError, RecursionError) as error:  # an unknown type, a circle, text that is not Unicode
         raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
-    if b"NaN" in raw or b"Infinity" in raw:  # only then can there be what JSON has no word for
+    if b"N" in raw or b"I" in raw:  # only then can there be NaN or Infinity, for which JSON has no word
         _check_on_the_wire(target.name, raw)
     return raw
 

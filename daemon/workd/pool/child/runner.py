@@ -11,8 +11,7 @@ A `SoftTimeout` strikes only in the task's function itself (see `alarm`), and is
 from __future__ import annotations
 
 import traceback as tracebacks
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -36,8 +35,7 @@ _MAX_SUGGESTIONS: Final = 3
 _OWN_FILES: Final = frozenset({__file__, signature.__file__})
 
 
-@dataclass(frozen=True, slots=True)
-class RunnerJob:
+class RunnerJob(NamedTuple):
     """One job as the worker got it; `message` is the envelope, byte for byte."""
 
     id: str

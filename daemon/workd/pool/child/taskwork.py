@@ -35,8 +35,7 @@ class TaskWork:
 
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one task message."""
-        job_id, task, attempt, delivery, message = frames.decode_job(body)
-        return self._run(RunnerJob(job_id, task, attempt, delivery, message))
+        return self._run(RunnerJob(*frames.decode_job(body)))
 
 
 def make(
