@@ -17,11 +17,15 @@ BLOCK = b"x" * 32_768
 
 def fill(client: Any) -> int:
     """Enqueue until Redis refuses, and return how many it took."""
-    client.config_set("maxmemory", int(client.info("memory")["used_memory"]) + (4 << 20))
+    limit = int(client.info("memory")["used_memory"]) + (4 << 20)
+    client.config_set("maxmemory", limit)
     for count in range(10_000):
         try:
             push(client, BLOCK)
         except OutOfMemoryError:
+            client.config_set(
+                "maxmemory", limit - (1 << 20)
+            )  # so that it stays full when a connection's buffer shrinks
             return count
     pytest.fail("the memory was never full")
 
