@@ -7,7 +7,8 @@ ARGS   ?=
 JOBS   ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint check-lowest fmt bench wheel clean
+.PHONY: help demo test check lint check-lowest fmt bench bench-compare bench-budget bench-curves bench-report bench-peers
+.PHONY: wheel clean
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -41,12 +42,35 @@ fmt: $(VENV)/.installed-dev ## Format, and fix what can be fixed by itself
 bench: $(VENV)/.installed-dev ## Measure beside multiprocessing.Pool: calls, first result, memory, deaths, Redis (ARGS="pool": a part)
 	$(BIN)/python tests/bench $(ARGS)
 
+bench-compare: $(VENV)/.installed-dev ## Measure this tree beside another revision (REV=HEAD~1; ARGS="drain": a part)
+	@test -n "$(REV)" || { echo "which revision? make bench-compare REV=HEAD~1"; exit 2; }
+	$(BIN)/python tests/bench/compare $(REV) $(ARGS)
+
+bench-budget: $(VENV)/.installed-dev ## Show where each microsecond of a job goes (ARGS="--results --top 40")
+	$(BIN)/python tests/bench/budget $(ARGS)
+
+bench-curves: $(VENV)/.installed-dev ## Measure payloads, distances, workers, daemons, queues…, some 10 minutes (ARGS="memory cpu")
+	$(BIN)/python tests/bench/curves $(ARGS)
+
+bench-report: $(VENV)/.installed-dev ## Write docs/benchmarks.md from what bench-peers and bench-curves have measured
+	$(BIN)/python tests/bench/report $(ARGS)
+
+bench-peers: $(VENV)/.installed-dev .venv-peers/.installed .venv-peers-redis5/.installed ## Measure beside other job systems, some 20 minutes (ARGS="--quick")
+	$(BIN)/python tests/bench/field $(ARGS)
+
+.venv-peers/.installed: tests/bench/peers.txt
+.venv-peers-redis5/.installed: tests/bench/field/peers-redis5.txt
+.venv-peers/.installed .venv-peers-redis5/.installed:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 wheel: $(VENV)/.installed-dev ## Build dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build --wheel
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) $(VENV)-lowest dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest .venv-peers .venv-peers-redis5 dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find daemon tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One virtual environment; .installed-X says that the extra X of pyproject.toml is in it.

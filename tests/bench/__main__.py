@@ -32,7 +32,10 @@ PARTS: dict[str, Part] = {
     "start": ("The first result", lambda options: start.rows(options.rounds)),
     "memory": ("Memory", lambda _: memory.rows()),
     "life": ("Deaths and ends", lambda options: life.rows(options.workers, options.rounds)),
-    "redis": ("Through Redis", lambda options: through_redis.rows(options.jobs, options.workers, options.round_trips)),
+    "redis": (
+        "Through Redis",
+        lambda options: through_redis.rows(options.jobs, options.workers, options.drains, options.round_trips),
+    ),
 }
 
 
@@ -45,12 +48,16 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side has its turn")
     parser.add_argument("--jobs", type=int, default=40_000, help="messages through Redis")
+    parser.add_argument("--drains", type=int, default=3, help="how often a full queue is drained, of each kind")
     parser.add_argument("--round-trips", type=int, default=500, help="messages for the latency through Redis")
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, {options.workers} workers")
-    missed = sum(table.show(PARTS[name][0], PARTS[name][1](options)) for name in options.parts or PARTS)
+    try:
+        missed = sum(table.show(PARTS[name][0], PARTS[name][1](options)) for name in options.parts or PARTS)
+    except through_redis.DaemonError as error:
+        sys.exit(f"make bench: {error}")
     print(
         f"\n{missed} {'target was' if missed == 1 else 'targets were'} missed" if missed else "\nno target was missed"
     )

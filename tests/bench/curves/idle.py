@@ -1,0 +1,47 @@
+"""What a daemon with nothing to do costs: its own CPU, and the server's, for each second and each queue."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.curves import processes
+from bench.curves.figures import Figure
+from bench.curves.stage import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bench.curves.options import Options
+    from bench.curves.stage import Stage
+
+QUEUES = (1, 10, 100)
+LEASE_S = 15  # the default: renewals are a third of it apart
+WATCHED_S = 4.0
+SETTLED_S = 1.0
+
+
+def figures(options: Options) -> Iterator[Figure]:
+    """Watch daemons of 1 to 100 empty queues."""
+    for count in QUEUES:
+        names = ",".join(f"q{number}" for number in range(count))
+        with stage(queues=names, lease_s=LEASE_S) as ours:
+            time.sleep(SETTLED_S)
+            seconds = [_watch(ours) for _ in range(options.rounds)]
+        figure = partial(Figure, "idle", at=count, at_unit="queues")
+        for index, what in enumerate(("CPU of the supervisor", "CPU of forkserver and workers", "CPU of Redis")):
+            yield figure(what, "us/s", tuple(one[index] for one in seconds))
+
+
+def _watch(ours: Stage) -> tuple[float, float, float]:
+    """Return the CPU that supervisor, workers and server use in a second, in us."""
+    supervisor, server = ours.daemons[0].pid, ours.server.pid
+    groups = ([supervisor], processes.descendants(supervisor), [server])
+    before, start = [sum(map(processes.cpu_s, pids)) for pids in groups], time.monotonic()
+    time.sleep(WATCHED_S)
+    took_s = time.monotonic() - start
+    own, below, redis = (
+        (sum(map(processes.cpu_s, pids)) - used_s) / took_s * 1e6 for pids, used_s in zip(groups, before, strict=True)
+    )
+    return own, below, redis

@@ -1,0 +1,31 @@
+"""Huey: its tasks and its producer. It has no way to enqueue in bulk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huey import RedisHuey  # type: ignore[import-not-found, unused-ignore]
+
+from bench.field import jobs, surroundings
+from bench.field.systems import Producer
+
+huey = RedisHuey(
+    "bench",
+    url=surroundings.url(),
+    results=surroundings.results() is not surroundings.Results.OFF,
+    notify_result=surroundings.results() is surroundings.Results.AWAITED,  # spares the producer the polling
+)
+TASKS = {name: huey.task()(function) for name, function in jobs.SYNC.items()}
+
+
+class _Producer(Producer):
+    async def send(self, task: str, *args: int) -> Any:
+        return TASKS[task](*args)
+
+    async def wait(self, handle: Any, timeout_s: float) -> Any:
+        return handle.get(blocking=True, timeout=timeout_s)
+
+
+def producer() -> Producer:
+    """Make a producer."""
+    return _Producer()
