@@ -212,7 +212,8 @@ class Dispatcher:
                 flight.job_id.encode(), envelope.task.encode(), counters.attempts + 1, flight.delivery, entry.message
             )
             alone = bool(counters.crashes or counters.takeovers)
-            jobs.append(Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone))
+            patient = envelope.reply_to is None
+            jobs.append(Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient))
         if jobs:
             self._pool.submit(jobs)
 

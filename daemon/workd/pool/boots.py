@@ -251,7 +251,7 @@ class Boots:
             tenant.baseline_bytes = resident_bytes(tenant.pid)
         self.failures, self.last_error = 0, None
         self.servers.note_ready()
-        self._loop.add_reader(tenant.channel.results_fd, self._pool.guarded(self._pool.endings.on_results), tenant)
+        self._pool.listening.start(tenant)
         self.note_change()
         self._pool.renewal.on_ready(tenant)
         self._pool.owner.on_change()

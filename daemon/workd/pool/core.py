@@ -26,6 +26,7 @@ from workd.pool.boots import Boots
 from workd.pool.channel import SpillError
 from workd.pool.deaths import KillOrder
 from workd.pool.endings import Endings
+from workd.pool.listening import Listening
 from workd.pool.renewal import LEAVE_S, Renewal
 from workd.pool.slot import Slot, Tenant, TenantState
 from workd.pool.watch import Watch
@@ -57,6 +58,7 @@ class ProcessPool:
         self._empty.set()
         self._watch = Watch(self)
         self.endings = Endings(self)
+        self.listening = Listening(self)
         self.renewal = Renewal(self)
         self.boots = Boots(self, forkserver)
 

@@ -47,12 +47,13 @@ class Endings:
             self._give_up(tenant, str(error))
         except EOFError:
             # Mostly the first sign of its death. One that lives without its result queue is of no use, though.
-            self._loop.remove_reader(tenant.channel.results_fd)
+            pool.listening.stop(tenant)
             give_up = pool.guarded(self._give_up)
             self._loop.call_later(CLOSED_PATIENCE_S, give_up, tenant, "it closed its result channel")
         if tenant.state is TenantState.RETIRING and not tenant.jobs:
             pool.renewal.move_out(tenant)
         pool.fill()
+        pool.listening.after_read(tenant, frame)
         pool.note_if_empty()
         self._owner.on_room()
 
@@ -67,7 +68,7 @@ class Endings:
         if not tenant.gone:
             tenant.note = tenant.note or note
             tenant.state = TenantState.LEAVING
-            self._loop.remove_reader(tenant.channel.results_fd)
+            self._pool.listening.stop(tenant)
             tenant.kill()
 
     def _deliver(self, tenant: Tenant, frame: Frame) -> None:
@@ -94,8 +95,7 @@ class Endings:
         self._loop.remove_reader(tenant.pidfd)
         if tenant.state is TenantState.BOOTING:
             pool.boots.read_last_words(tenant)
-        if tenant.channel.results_fd >= 0:
-            self._loop.remove_reader(tenant.channel.results_fd)
+        pool.listening.stop(tenant)
         tenant.kill_group()
         try:
             for frame in tenant.channel.read_last_results():

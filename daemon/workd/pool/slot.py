@@ -40,6 +40,7 @@ class Job:
     soft_timeout_s: float | None = None  # after it, `SoftTimeout` is raised in the task
     memory_limit_bytes: int | None = None  # resident memory of its worker over which it is killed
     queued_at: float = 0.0  # loop time of the submit
+    patient: bool = False  # nobody waits for its end now
     cost_s: float = 0.0  # what its slot's load was charged
     worker_pid: int = 0  # of the worker that has, or had, it
 
@@ -70,6 +71,8 @@ class Tenant:
     done: int = 0  # jobs that it has finished
     ready_since: float = 0.0  # loop time
     head_since: float = 0.0  # loop time since which the first job can have been running
+    heard: bool = False  # its results are read
+    impatient: int = 0  # how many of its jobs somebody waits for
     exclusive: bool = False  # the job that it has is to be alone with it
     socket_full: bool = False
     claimed_key: int = 0  # the last job that is known to have been claimed; only long ones are asked after
@@ -128,6 +131,7 @@ class Tenant:
         faultpoints.hit("supervisor_after_handover")
         job.worker_pid = self.pid
         self.load_s += job.cost_s
+        self.impatient += not job.patient
         self.budget -= 1
         return True
 
@@ -135,6 +139,7 @@ class Tenant:
         """Take a job off the books by its result."""
         del self.jobs[job.key]
         self.load_s = self.load_s - job.cost_s if self.jobs else 0.0
+        self.impatient -= not job.patient
         self.socket_full = False
         self.done += 1
         self.strikes = 0
@@ -144,6 +149,7 @@ class Tenant:
         back = [self.jobs.pop(key) for key in self.channel.take_back() if key in self.jobs]
         for job in back:
             self.load_s -= job.cost_s
+            self.impatient -= not job.patient
         self.budget += len(back)
         self.socket_full = False
         return back

@@ -66,7 +66,7 @@ class Watch:
         head = tenant.head
         if head is None:
             return due
-        if len(tenant.jobs) > 1:
+        if len(tenant.jobs) > 1 or self._pool.listening.is_resting(tenant):
             return now + HEAD_PATIENCE_S
         if tenant.claimed_key != head.key:
             due = min(due, tenant.head_since + HEAD_PATIENCE_S)
@@ -113,6 +113,8 @@ class Watch:
         if now > tenant.leave_deadline:
             tenant.kill()
             return
+        if self._pool.listening.is_resting(tenant):
+            self._pool.endings.on_results(tenant)  # nobody else does, and nothing is due by books that are old
         if self._renews:
             self._pool.renewal.look_at(tenant, now)
         head = tenant.head
@@ -176,7 +178,7 @@ class Watch:
         if head is None or head.key != order.key:
             return
         tenant.kill_order = order
-        self._loop.remove_reader(tenant.channel.results_fd)
+        self._pool.listening.stop(tenant)
         tenant.channel.distrust()
         board.clear_stacks(tenant.channel.board_fd)
         tenant.signal(board.STACKS_SIGNAL)
