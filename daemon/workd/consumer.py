@@ -8,6 +8,7 @@ that is settled in the next one.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from contextlib import suppress
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ class Consumer:
         if isinstance(error, WrongKeyTypeError):
             delay_s = WRONG_KEY_BACKOFF_S
         pulse.expect("the next attempt to connect", delay_s)
+        gc.collect()  # what a broken session leaves is in a circle with its traceback, and may hold what it had fetched
         await asyncio.sleep(delay_s)
 
     async def _one_session(self) -> None:
@@ -232,6 +234,7 @@ class Consumer:
             if entries:
                 pulse.expect("the fetch", TAKE_S)
                 await dispatcher.take(session, entries)
+                entries.clear()  # or they would be kept until the next ones come
             pulse.rest("the fetch")
 
 

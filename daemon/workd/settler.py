@@ -130,6 +130,7 @@ class Settler:
                 if box.waiting:
                     pulse.expect("settling", SETTLE_BOUND_S)
                     await self._settle_batch(session, queue, box)
+                    self._pause_until = asyncio.get_running_loop().time() + PAUSE_S
             pulse.rest("settling")
             self._go_on_with_the_rest()
 
@@ -142,12 +143,13 @@ class Settler:
                     await self._hurry.wait()
 
     def _go_on_with_the_rest(self) -> None:
-        """Begin the pause, and have what came during the calls, or was too much for them, go with the next."""
-        self._pause_until = asyncio.get_running_loop().time() + PAUSE_S
+        """Have what came during the calls, or was too much for them, go with the next."""
         for box in self._outboxes.values():
             if box.waiting:
                 self._wake.set()
                 self._hurry_if_full(box)
+                if any(flight.settlement and _is_awaited(flight.settlement) for flight in box.waiting):
+                    self._hurry.set()
 
     def _hurry_if_full(self, box: Outbox) -> None:
         if len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES:

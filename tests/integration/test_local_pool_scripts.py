@@ -210,6 +210,23 @@ if __name__ == "__main__":
     assert (done.stdout, done.stderr) == ("yes\n", "")
 
 
+@pytest.mark.parametrize("method", ["forkserver", "spawn"])
+def test_the_executable_may_be_a_name_to_be_looked_for(tmp_path: Path, method: str) -> None:
+    done = run_script(
+        tmp_path,
+        f"""
+import multiprocessing, os, sys
+
+if __name__ == "__main__":
+    os.environ["PATH"] = os.path.dirname(sys.executable)
+    multiprocessing.set_executable(os.path.basename(sys.executable))
+    with Pool(1, context=multiprocessing.get_context({method!r})) as pool:
+        print(pool.apply(abs, (-1,)))
+""",
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 @pytest.mark.parametrize(("line", "shown"), [("", "True"), ("gc.disable()", "False")])
 def test_workers_collect_garbage_unless_the_script_says_otherwise(tmp_path: Path, line: str, shown: str) -> None:
     done = run_script(

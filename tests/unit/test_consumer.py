@@ -1,8 +1,11 @@
 import asyncio
+import gc
+import weakref
 from typing import Any, cast
 
 import pytest
 
+from support.waiting import eventually_async
 from workd import consumer as module
 from workd.broker.entries import Entry
 from workd.broker.session import Session
@@ -66,6 +69,32 @@ async def test_it_tries_again_with_backoff_and_says_so_to_health(monkeypatch: py
     assert 2 <= session.opened <= 8
     assert consumer.pulse.trouble == "refused"
     assert not consumer.pulse.overdue(0)
+    consuming.cancel()
+    await asyncio.wait({consuming})
+
+
+async def test_what_broken_sessions_hold_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[weakref.ref[Any]] = []
+
+    class Circle:
+        def __init__(self) -> None:
+            self.itself = self
+            left.append(weakref.ref(self))
+
+    class Breaking(Consumer):
+        async def _one_session(self) -> None:
+            Circle()
+            raise BrokerUnavailableError("gone")
+
+    consumer = consumer_with(monkeypatch, NoSession())
+    consumer.__class__ = Breaking
+    gc.disable()
+    try:
+        consuming = asyncio.ensure_future(consumer.run())
+        await eventually_async(lambda: len(left) > 2)
+        assert left[0]() is None
+    finally:
+        gc.enable()
     consuming.cancel()
     await asyncio.wait({consuming})
 

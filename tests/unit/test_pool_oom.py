@@ -55,6 +55,7 @@ def test_what_cannot_be_read_is_unknown_and_not_no(counter: Path, text: str | No
         ("0::/docker/abc\n", "memory.events"),  # the mount shows our own cgroup as its root
         ("4:cpu:/x\n3:memory:/work\n0::/\n", "memory/work/memory.oom_control"),
         ("3:cpu,memory:/docker/abc\n", "memory/memory.oom_control"),
+        ("0::/café.slice\n", "café.slice/memory.events"),
     ],
 )
 def test_the_counter_is_found_in_both_versions_of_cgroups(tmp_path: Path, cgroup: str, file: str) -> None:

@@ -123,6 +123,16 @@ async def test_nothing_is_waited_for_where_nothing_is_gained(
         await asyncio.wait_for(desk.settler.wait_empty(), 1)
 
 
+async def test_what_somebody_waits_for_hurries_though_it_was_too_much_for_the_call(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 60.0)
+    desk.put(*range(MAX_BATCH_JOBS))
+    desk.put(10_000, reply_to="me")
+    async with desk.run(FakeSession()):
+        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+
+
 async def test_what_is_confirmed_leaves_the_book_and_makes_room(desk: Desk) -> None:
     async with desk.run(FakeSession()):
         desk.put(1, 2)

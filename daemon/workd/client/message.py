@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from workd import wire
 from workd.errors import InvalidJobError, InvalidMessageError
 from workd_tasks.define import QUEUE_RULE
+from workd_tasks.finite import refuse_non_finite
 from workd_tasks.registry import task_of
 
 if TYPE_CHECKING:
@@ -187,8 +188,10 @@ def build(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], fields
         raw = to_json(message)
     except (ValueError, RecursionError) as error:  # an unknown type, a circle, text that is not Unicode
         raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
-    if b"N" in raw or b"I" in raw:  # only then can there be NaN or Infinity, for which JSON has no word
-        _check_on_the_wire(target.name, raw)
+    try:
+        refuse_non_finite(raw)
+    except ValueError as error:
+        raise InvalidJobError(f"{target.name}: {error}") from None
     return raw
 
 

@@ -17,6 +17,7 @@ import workd
 # Without collections while it imports: nothing becomes garbage then, and looking for it takes a tenth of the time.
 _START: Final = """\
 import gc, sys
+collects = gc.isenabled()
 gc.disable()
 roots = sys.argv[1].split(":")
 sys.path[:0] = roots
@@ -24,7 +25,7 @@ import workd
 del sys.path[: len(roots)]
 sys.path += [root for root in roots if root not in sys.path]
 from workd.pool.child.forkserver import main
-main(sys.argv[1:])
+main(sys.argv[1:], collects=collects)
 """
 
 
@@ -43,7 +44,12 @@ def command() -> list[str]:
 def _executable() -> str:
     """Return the interpreter that `multiprocessing.set_executable` named: programs that embed Python need it."""
     spawn = sys.modules.get("multiprocessing.spawn")  # else nobody can have named one
-    return sys.executable if spawn is None else os.fsdecode(spawn.get_executable())
+    named = sys.executable if spawn is None else os.fsdecode(spawn.get_executable())
+    if "/" in named:
+        return named
+    import shutil
+
+    return shutil.which(named) or named
 
 
 def _interpreter_flags() -> list[str]:

@@ -76,7 +76,7 @@ def _count(file: str) -> int | None:
 def _read(file: str) -> str:
     """Return the text of a file; nothing if it can't be read."""
     try:
-        with open(file, encoding="ascii", errors="replace") as opened:  # noqa: PTH123 - see above
+        with open(file, encoding="utf-8", errors="surrogateescape") as opened:  # noqa: PTH123 - see above
             return opened.read()
     except OSError:
         return ""

@@ -40,27 +40,44 @@ if TYPE_CHECKING:
     from workd.pool.child.worker import Runner
 
 
-def _load(request: dict[str, Any], on_import: Callable[[str], None]) -> tuple[Runner, dict[str, Any]]:
-    """Import what the request names; return the runner and the catalogue. `on_import` hears of each module before."""
+def _load(
+    request: dict[str, Any], on_import: Callable[[str], None], *, collects: bool
+) -> tuple[Runner, dict[str, Any]]:
+    """Import what the request names; return the runner and the catalogue. `on_import` hears of each module before.
+
+    `collects`: what `_collect_again` is to be told before the first line of the user's own runs.
+    """
     sys.path[:0] = [entry for entry in request["path"] if entry not in sys.path]
     import workd.pool.child.worker  # noqa: F401 - once, for all workers that are forked from here
 
     runner_module, _, factory = request["runner"].partition(":")
-    make = getattr(importlib.import_module(runner_module), factory)
-    gc.enable()  # the interpreter's command disabled it; what comes now is the user's, who may disable it too
+    if request["modules"]:
+        _collect_again(collects)
     for module in request["modules"]:
         from workd_tasks import registry  # not for `workd.Pool`, which names no modules
 
         on_import(module)
         registry.import_module(module)
     on_import("")
+    make = getattr(importlib.import_module(runner_module), factory)
+    if not request["modules"]:
+        _collect_again(collects)
     runner, catalogue = make(**request["options"])
     return runner, catalogue
 
 
+def _collect_again(collects: bool) -> None:  # noqa: FBT001 - the only thing that there is to say
+    """Undo what our command did to the garbage collector. Called once, since the user's modules may disable it too."""
+    if collects:
+        gc.enable()
+
+
 class _Forkserver:
-    def __init__(self, control: socket.socket, lifeline_fd: int, runner: Runner | None = None) -> None:
+    def __init__(
+        self, control: socket.socket, lifeline_fd: int, runner: Runner | None = None, *, collects: bool = False
+    ) -> None:
         self._control = control
+        self._collects = collects
         self._lifeline_fd = lifeline_fd
         self._runner = runner
         self._spawn_request: dict[str, Any] = {}
@@ -85,10 +102,10 @@ class _Forkserver:
         flush_streams()
         try:
             if request["start_method"] == "spawn":
-                gc.enable()
+                _collect_again(self._collects)
                 self._spawn_request = request
             elif request["start_method"] == "forkserver":
-                self._runner, catalogue = _load(request, self._tell_import)
+                self._runner, catalogue = _load(request, self._tell_import, collects=self._collects)
         except BaseException as error:  # noqa: BLE001 - the user's import may raise anything; it is the answer
             return {"event": "failed", **complain(error, self._importing)}
         finally:
@@ -207,7 +224,7 @@ def _settle_in(title: str, lifeline_fd: int) -> None:
     lifeline.arm(lifeline_fd)
 
 
-def _be_spawned(argv: list[str]) -> NoReturn:
+def _be_spawned(argv: list[str], *, collects: bool) -> NoReturn:
     """Be a worker in an interpreter of its own: everything is loaded here."""
     from workd.pool.child.worker import become_worker
 
@@ -216,7 +233,7 @@ def _be_spawned(argv: list[str]) -> NoReturn:
         os.set_inheritable(fd, False)  # noqa: FBT003 - the signature of the standard library
 
     def make_runner() -> Runner:
-        return _load(json.loads(frames.read_body(spec_fd)), _ignore)[0]
+        return _load(json.loads(frames.read_body(spec_fd)), _ignore, collects=collects)[0]
 
     become_worker(slot, socket.socket(fileno=channel_fd), lifeline_fd, nice, make_runner)
 
@@ -225,17 +242,20 @@ def _ignore(module: str) -> None:
     """Tell nobody."""
 
 
-def main(argv: list[str]) -> NoReturn:
-    """Serve the control socket until the supervisor closes it; with `worker` as first argument, be a worker."""
+def main(argv: list[str], *, collects: bool = False) -> NoReturn:
+    """Serve the control socket until the supervisor closes it; with `worker` as first argument, be a worker.
+
+    `collects`: the garbage collector was enabled, and is to be again before user code runs.
+    """
     if argv[1] == "worker":
-        _be_spawned(argv[2:])
+        _be_spawned(argv[2:], collects=collects)
     control_fd, lifeline_fd = int(argv[1]), int(argv[2])
     _settle_in("workd-forkserver", lifeline_fd)
     os.set_inheritable(control_fd, False)  # noqa: FBT003 - the signature of the standard library
     os.set_inheritable(lifeline_fd, False)  # noqa: FBT003
     gone = contextlib.suppress(BrokenPipeError, ConnectionResetError)  # the supervisor went away between two packets
     with gone, socket.socket(fileno=control_fd) as control:
-        _Forkserver(control, lifeline_fd).serve()
+        _Forkserver(control, lifeline_fd, collects=collects).serve()
     sys.exit(0)
 
 
