@@ -137,8 +137,8 @@ class Consumer:
         delay_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
         if isinstance(error, WrongKeyTypeError):
             delay_s = WRONG_KEY_BACKOFF_S
-        pulse.expect("the next attempt to connect", delay_s)
         gc.collect()  # what a broken session leaves is in a circle with its traceback, and may hold what it had fetched
+        pulse.expect("the next attempt to connect", delay_s)
         await asyncio.sleep(delay_s)
 
     async def _one_session(self) -> None:

@@ -227,6 +227,23 @@ if __name__ == "__main__":
     assert (done.stdout, done.stderr) == ("1\n", "")
 
 
+def test_a_fork_imports_nothing_that_another_thread_may_have_begun_to_import(tmp_path: Path) -> None:
+    done = run_script(
+        tmp_path,
+        """
+import multiprocessing
+
+def imported_since(known):
+    return sorted(set(sys.modules) - set(known))
+
+if __name__ == "__main__":
+    with Pool(1, context=multiprocessing.get_context("fork")) as pool:
+        print(pool.apply(imported_since, (list(sys.modules),)))
+""",
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
 @pytest.mark.parametrize(("line", "shown"), [("", "True"), ("gc.disable()", "False")])
 def test_workers_collect_garbage_unless_the_script_says_otherwise(tmp_path: Path, line: str, shown: str) -> None:
     done = run_script(

@@ -18,7 +18,7 @@ def resident_bytes(pid: int) -> int:
     Source: /proc/PID/statm, second field, proc_pid_statm(5). The pid must not have been reaped by anybody else.
     """
     try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as statm:  # noqa: PTH123 - many times a second
+        with open(f"/proc/{pid}/statm", encoding="utf-8") as statm:  # noqa: PTH123 - many times a second
             return int(statm.read().split()[1]) * _PAGE_BYTES
     except (FileNotFoundError, ProcessLookupError):
         return 0

@@ -96,7 +96,10 @@ def start_interpreter(fds: tuple[int, int], hidden_variables: Collection[str]) -
 
 def fork_this_process(runner: Runner, ours: socket.socket, theirs: socket.socket, lifeline_fd: int) -> ServerProcess:
     """Make a forkserver of a fork of this program; it closes `ours`, serves `theirs` and hangs on `lifeline_fd`."""
-    from workd.pool.child.forkserver import become_forkserver  # a worker's libraries: only a fork needs them here
+    # A worker's libraries, which only a fork needs here. All of them: what another thread is about to import at the
+    # moment of the fork would be waited for in the child, and the thread is not there.
+    import workd.pool.child.worker  # noqa: F401
+    from workd.pool.child.forkserver import become_forkserver
 
     own_lifeline_fd = os.dup(lifeline_fd)  # a fork closes the lifelines that it finds
 

@@ -208,8 +208,6 @@ def forget_parent() -> None:
     """Drop what a fork of the host program inherits and must not use, as multiprocessing does for its own."""
     from multiprocessing import process, util
 
-    import workd.pool.child.worker  # noqa: F401 - once, for all workers that are forked from here
-
     signal.set_wakeup_fd(-1)
     process._children.clear()  # type: ignore[attr-defined]  # noqa: SLF001
     util._finalizer_registry.clear()  # type: ignore[attr-defined]  # noqa: SLF001

@@ -27,7 +27,7 @@ def impose(limit_bytes: int) -> tuple[int, int]:
     """
     before = resource.getrlimit(resource.RLIMIT_DATA)
     with suppress(OSError, ValueError, OverflowError):
-        with open("/proc/self/statm", encoding="ascii") as statm:  # noqa: PTH123 - in every job with a limit
+        with open("/proc/self/statm", encoding="utf-8") as statm:  # noqa: PTH123 - in every job with a limit
             has_bytes = int(statm.read().split()[_DATA_FIELD]) * _PAGE_BYTES
         wanted, (_, hard) = has_bytes + limit_bytes, before
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
