@@ -97,7 +97,10 @@ def start_interpreter(fds: tuple[int, int], hidden_variables: Collection[str]) -
 def fork_this_process(runner: Runner, ours: socket.socket, theirs: socket.socket, lifeline_fd: int) -> ServerProcess:
     """Make a forkserver of a fork of this program; it closes `ours`, serves `theirs` and hangs on `lifeline_fd`."""
     # A worker's libraries, which only a fork needs here. All of them: what another thread is about to import at the
-    # moment of the fork would be waited for in the child, and the thread is not there.
+    # moment of the fork would be waited for in the child, and the thread is not there. And logging, which hooks into
+    # forks: if a thread imports it during another's, Python says so on stderr, and holds its lock while the next forks.
+    import logging  # noqa: F401
+
     import workd.pool.child.worker  # noqa: F401
     from workd.pool.child.forkserver import become_forkserver
 
