@@ -25,7 +25,6 @@ sys.path[:] = [str(FOLDER.parents[1]), *(entry for entry in sys.path if entry !=
 from bench.field import report  # noqa: E402 - found through the line above
 from bench.field.catalogue import BY_NAME  # noqa: E402
 from bench.field.driver import Plan, Taken, measure  # noqa: E402
-from bench.field.machine import Machine  # noqa: E402
 from bench.field.measures import BY_NAME as MEASURES  # noqa: E402
 from bench.field.run import RunError, programs_of, versions_of  # noqa: E402
 from bench.field.scenes import SCENES, Size  # noqa: E402
@@ -47,7 +46,7 @@ def main() -> None:
     wanted = {MEASURES[name].scene for name in _chosen(parser, options.measures, MEASURES)}
     rounds, part = (1, QUICK_PART) if options.quick else (ROUNDS, 1.0)
     scenes = [scene for scene in SCENES if scene in wanted]
-    plan = Plan(systems, scenes, options.rounds or rounds, Size(part), options.venvs, Machine(options.lock))
+    plan = Plan(systems, scenes, options.rounds or rounds, Size(part), options.venvs)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without cleaning up
     versions = _versions(parser, systems, options.venvs)
     taken = Taken()
@@ -71,7 +70,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round of fewer jobs")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help=f"the JSON [{OUT.relative_to(ROOT)}]")
     parser.add_argument("--venvs", type=Path, default=ROOT, metavar="FOLDER", help="where the peers' environments are")
-    parser.add_argument("--lock", type=Path, metavar="FILE", help="a lock to hold while measuring, as flock(1) does")
     return parser
 
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bench.field.catalogue import System
-    from bench.field.machine import Machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,6 @@ class Plan:
     rounds: int
     size: Size
     venvs: Path
-    machine: Machine
 
 
 def measure(plan: Plan, taken: Taken) -> None:
@@ -69,7 +67,6 @@ def measure(plan: Plan, taken: Taken) -> None:
 
 def _turn(plan: Plan, system: System, scene: str, taken: Taken) -> Figures:
     try:
-        plan.machine.ours()
         start = time.monotonic()
         figures = SCENES[scene](system, programs_of(system, plan.venvs), plan.size)
     except (RunError, AssertionError, OSError) as error:  # assertions are how tests.support says what is wrong
