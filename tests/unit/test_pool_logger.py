@@ -1,4 +1,6 @@
 import logging
+import sys
+from types import ModuleType
 
 import pytest
 import structlog
@@ -29,3 +31,11 @@ def test_where_structlog_is_configured_its_configuration_holds() -> None:
     with structlog.testing.capture_logs() as lines:
         log.warning("an idle worker died", worker_pid=7)
     assert lines == [{"event": "an idle worker died", "worker_pid": 7, "log_level": "warning"}]
+
+
+def test_a_structlog_that_another_thread_is_only_just_importing_is_not_configured(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "structlog", ModuleType("structlog"))
+    log.warning("an idle worker died", worker_pid=7)
+    assert [record.getMessage() for record in caplog.records] == ["an idle worker died worker_pid=7"]

@@ -43,8 +43,9 @@ def command() -> list[str]:
 
 def _executable() -> str:
     """Return the interpreter that `multiprocessing.set_executable` named: programs that embed Python need it."""
-    spawn = sys.modules.get("multiprocessing.spawn")  # else nobody can have named one
-    named = sys.executable if spawn is None else os.fsdecode(spawn.get_executable())
+    # Where the module is not there, or another thread is only just importing it, nobody can have named one.
+    get_executable = getattr(sys.modules.get("multiprocessing.spawn"), "get_executable", None)
+    named = sys.executable if get_executable is None else os.fsdecode(get_executable())
     if "/" in named:
         return named
     import shutil

@@ -14,8 +14,9 @@ class _Logger:
     """Has structlog's methods."""
 
     def __getattr__(self, level: str) -> Any:
-        structlog = sys.modules.get("structlog")
-        if structlog is not None and structlog.is_configured():
+        structlog = sys.modules.get("structlog")  # which another thread may be only just importing
+        is_configured = getattr(structlog, "is_configured", None)
+        if structlog is not None and is_configured is not None and is_configured():
             return getattr(structlog.get_logger("workd.pool"), level)
 
         import functools
