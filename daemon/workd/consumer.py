@@ -227,6 +227,7 @@ class Consumer:
             # The first one does not wait: it is the proof that we consume.
             block_ms = BLOCK_MS if pulse.consuming else 0
             pulse.expect("the fetch", block_ms / 1000 + CALL_S)
+            dispatcher.settler.hurry()
             entries = await session.fetch(self._source.queues, count, block_ms)
             if entries:
                 faultpoints.hit("after_fetch")

@@ -79,9 +79,9 @@ class Dispatcher:
         settler = self.settler
         if settler.unsettled > MAX_UNSETTLED_JOBS or settler.unsettled_bytes > MAX_UNSETTLED_BYTES:
             return 0
-        free, whole = self._pool.capacity()
-        if free < whole // 4:
-            return 0  # one call for many entries instead of one for each slot that comes free
+        free, whole, idle = self._pool.capacity()
+        if free < whole // 2 and not idle:
+            return 0  # one call for many entries instead of one for each job that has ended
         return min(free, max(1, int(FETCH_BYTES / self._recent_bytes)))
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 MAX_BATCH_JOBS = 500
 MAX_BATCH_BYTES = 1024 * 1024
 FULL_BATCH_JOBS = 100  # from there on a job's share of the call hardly gets smaller
-PAUSE_S = 0.01
+PAUSE_S = 0.05
 STUCK_RETRY_S = 1.0
 SETTLE_BOUND_S = 15.0  # the session gives a call up earlier
 
@@ -97,6 +97,11 @@ class Settler:
             self._hurry.set()
         else:
             self._hurry_if_full(box)
+
+    def hurry(self) -> None:
+        """Have what waits go now: Redis is about to be asked for something, and one way there does for both."""
+        if self._wake.is_set():
+            self._hurry.set()
 
     def drop(self, queue: str, flights: Iterable[Flight]) -> int:
         """Forget what is unsettled of these: they are another daemon's now. Return how many had never been sent."""

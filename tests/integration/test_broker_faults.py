@@ -73,19 +73,19 @@ async def test_a_settle_call_that_was_cancelled_leaves_no_connection_in_doubt_an
     assert stream_ids(client) == []
 
 
-async def test_a_call_that_only_waited_for_its_turn_may_be_cancelled_without_harm(real_store: Store) -> None:
+async def test_a_cancelled_call_ends_those_that_wait_behind_and_before_it_on_its_connection(real_store: Store) -> None:
     assert real_store.server is not None
     async with real_store.session() as session:
         real_store.server.pause()
-        first = asyncio.create_task(session.ping())
-        second = asyncio.create_task(session.ping())
-        await asyncio.sleep(0.05)
+        first, second, third = (asyncio.create_task(session.ping()) for _ in range(3))
+        await asyncio.sleep(0)  # they have been sent
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
+        for other in (first, third):
+            with pytest.raises(BrokerUnavailableError, match="a call was cancelled"):
+                await other
         real_store.server.resume()
-        await first
-        await session.ping()
 
 
 async def test_a_connection_that_was_killed_is_reported_and_not_replaced_behind_our_back(real_store: Store) -> None:

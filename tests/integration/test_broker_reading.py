@@ -11,6 +11,7 @@ from support.jobs import QUEUE, STREAM, fetched, finish, pending_ids, push, stre
 from support.stores import Store
 from support.waiting import eventually, eventually_async
 from workd.broker import keys
+from workd.broker.ops import Argument
 from workd.broker.session import Session
 from workd.errors import BrokerUnavailableError, WrongKeyTypeError
 
@@ -103,16 +104,25 @@ async def test_an_interrupt_before_the_read_is_not_forgotten(real_store: Store) 
             assert await session.fetch([QUEUE], 1, LONG_MS) == []
 
 
-async def test_an_interrupt_that_reaches_redis_before_the_read_ends_it_all_the_same(real_store: Store) -> None:
+async def test_an_interrupt_that_reaches_redis_before_the_read_ends_it_all_the_same(
+    real_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with real_store.session() as session:
         await session.register(QUEUE)
-        turn = session._fetcher.link._turn
-        await turn.acquire()  # the read is under way as far as the session knows, and has not been sent
+        link, sent = session._fetcher.link, asyncio.Event()
+        call = link.call
+
+        async def call_later(*command: Argument, timeout_s: float | None = None) -> Any:
+            await sent.wait()
+            return await call(*command, timeout_s=timeout_s)
+
+        # The read is under way as far as the session knows, and has not been sent.
+        monkeypatch.setattr(link, "call", call_later)
         fetch = asyncio.create_task(session.fetch([QUEUE], 1, LONG_MS))
         await eventually_async(lambda: session._fetcher._blocked)
         interrupt = asyncio.create_task(session.interrupt())
         await eventually_async(lambda: real_store.client().info("commandstats").get("cmdstat_client|unblock"))
-        turn.release()
+        sent.set()
         async with asyncio.timeout(2):
             assert await fetch == []
             await interrupt

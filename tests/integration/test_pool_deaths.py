@@ -135,7 +135,7 @@ async def test_a_timeout_does_not_fire_when_the_result_is_already_in_the_pipe() 
         job = owner.submit("sleep", 0.1, timeout_s=0.2)
         await asyncio.sleep(0.01)
         time.sleep(0.4)  # noqa: ASYNC251 - the supervisor was held up, by swapping for example
-        owner.pool._watch._look()  # the timers come before the pipes
+        owner.pool.watch._look()  # the timers come before the pipes
         assert owner.pool.slots[0].tenant is not None
         assert owner.pool.slots[0].tenant.kill_order is None
         assert await job == 0.1
@@ -396,6 +396,6 @@ class ForgetfulLoop:
 
 async def test_timers_need_nothing_of_the_loops_handles_but_that_they_can_be_cancelled() -> None:
     async with running_pool(1) as owner:
-        owner.pool._watch._loop = ForgetfulLoop(asyncio.get_running_loop())  # type: ignore[assignment]
+        owner.pool.watch._loop = ForgetfulLoop(asyncio.get_running_loop())  # type: ignore[assignment]
         for _ in range(3):
             assert isinstance(await asyncio.wait_for(owner.submit("sleep", 60, timeout_s=0.05), 5), TimedOut)

@@ -1,14 +1,17 @@
-"""When the results of a worker are read: at once, or every few milliseconds where nobody waits for them."""
+"""When the results of a worker are read: at once, or every few milliseconds where it has enough to do."""
 
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from support.pool_owner import Recorder, running_pool
 from workd.pool.channel import Channel
 from workd.pool.deaths import Crashed
+from workd.pool.listening import AWAITED_REST_S, REST_S
+from workd.pool.parsing import Frame
 
 SHORT_S = 0.002
 
@@ -18,39 +21,53 @@ async def run_short(owner: Recorder, count: int, *, patient: bool) -> None:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[Channel]:
-    made = []
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many results each read brought."""
+    brought: list[int] = []
     read_results = Channel.read_results
 
-    def counted(channel: Channel) -> object:
-        made.append(channel)
-        return read_results(channel)
+    def counted(channel: Channel) -> Iterator[Frame]:
+        frames = list(read_results(channel))
+        brought.append(len(frames))
+        return iter(frames)
 
     monkeypatch.setattr(Channel, "read_results", counted)
-    return made
+    return brought
 
 
 def rested(owner: Recorder) -> bool:
     return any(owner.pool.listening.is_resting(tenant) for tenant in owner.pool.tenants())
 
 
-async def test_results_that_nobody_waits_for_are_read_several_at_a_time(reads: list[Channel]) -> None:
+@pytest.mark.parametrize("patient", [True, False], ids=["nobody waits", "somebody waits"])
+async def test_the_results_of_short_jobs_are_read_several_at_a_time(reads: list[int], *, patient: bool) -> None:
     async with running_pool(1) as owner:
         await run_short(owner, 40, patient=True)
         reads.clear()
-        await run_short(owner, 100, patient=True)
-        assert len(reads) < 60
+        await run_short(owner, 200, patient=patient)
+        assert max(reads) > 1
+
+
+async def test_a_worker_of_whose_jobs_one_is_waited_for_is_read_sooner() -> None:
+    async with running_pool(1) as owner:
+        (tenant,) = owner.pool.tenants()
+        patient = owner.submit_many([("sleep", SHORT_S)] * 5, patient=True)
+        assert owner.pool.listening.next_read_s(tenant) == REST_S
+        awaited = owner.submit_many([("sleep", SHORT_S)] * 5, patient=False)
+        await asyncio.gather(*patient)
+        await owner.until(lambda: tenant.impatient > 0)
+        assert owner.pool.listening.next_read_s(tenant) == AWAITED_REST_S
+        await asyncio.gather(*awaited)
+        assert owner.pool.listening.next_read_s(tenant) == REST_S
 
 
 @pytest.mark.parametrize(
-    ("operation", "patient"),
-    [(("sleep", SHORT_S), False), (("sleep", 0.006), True), (("large", 10_000), True)],
-    ids=["somebody waits", "jobs that are not so short", "large results"],
+    "operation", [("sleep", 0.006), ("large", 10_000)], ids=["jobs that are not so short", "large results"]
 )
-async def test_others_are_read_at_once(operation: tuple[object, ...], *, patient: bool) -> None:
+async def test_others_are_read_at_once(operation: tuple[object, ...]) -> None:
     async with running_pool(1) as owner:
         await run_short(owner, 40, patient=True)
-        ends = owner.submit_many([operation] * 40, patient=patient)
+        ends = owner.submit_many([operation] * 40, patient=True)
         for end in ends[10:]:  # those before found the last of the short ones
             await end
             assert not rested(owner)
@@ -79,10 +96,9 @@ async def test_a_worker_that_is_seldom_read_loses_one_job_by_its_death() -> None
         assert sum(isinstance(one, Crashed) for one in found) <= 1
 
 
-async def test_a_job_that_somebody_waits_for_is_not_held_up_by_those_before_it() -> None:
+async def test_few_jobs_are_read_at_once() -> None:
     async with running_pool(1) as owner:
         await run_short(owner, 40, patient=True)
-        ends = owner.submit_many([("sleep", SHORT_S)] * 5, patient=True)
-        (waited_for,) = owner.submit_many([("sleep", SHORT_S)])
-        await asyncio.gather(*ends, waited_for)
-        assert not rested(owner)
+        for end in owner.submit_many([("sleep", SHORT_S)] * 5, patient=False):
+            await end
+            assert not rested(owner)

@@ -10,6 +10,7 @@ import uvloop
 
 from support.pool_owner import Recorder, running_pool
 from workd.pool import frames
+from workd.pool.core import Capacity
 from workd.pool.slot import Job
 
 
@@ -119,12 +120,12 @@ async def test_a_suspect_job_has_nothing_waiting_behind_it_and_waits_behind_noth
 
 async def test_the_capacity_grows_with_what_the_pool_learns() -> None:
     async with running_pool(2) as owner:
-        assert owner.pool.capacity() == (2, 2)
+        assert owner.pool.capacity() == Capacity(free=2, whole=2, idle=2)
         await learn(owner, "echo", 1)
-        free, whole = owner.pool.capacity()
-        assert free == whole > 50
+        capacity = owner.pool.capacity()
+        assert capacity.free == capacity.whole > 50
         owner.pool.quiet()
-        assert owner.pool.capacity() == (0, 0)
+        assert owner.pool.capacity() == Capacity(free=0, whole=0, idle=0)
 
 
 async def test_an_idle_socket_that_takes_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,8 @@ HEAD_PATIENCE_S: Final = 0.010  # a job may wait this long behind another while 
 RUN_S: Final = 0.0005  # so much more work than the next a worker may get before the next one's turn comes
 MAX_DEPTH: Final = 256  # packets that a socket with the kernel's default limits holds
 UNKNOWN_COST_S: Final = 1.0
+AHEAD_S: Final = 0.050  # so much work for each slot the supervisor has at hand, so that one read brings several jobs
+MAX_AHEAD: Final = 4
 _WEIGHT: Final = 0.2  # of the newest run in the moving average
 _MAX_TASKS: Final = 10_000  # names that the estimate remembers; beyond it, it starts anew
 
@@ -51,3 +53,8 @@ def room(held: int, load_s: float, mean_s: float) -> int:
     if load_s >= WINDOW_S or held >= MAX_DEPTH:
         return 0 if held else 1
     return min(MAX_DEPTH - held, 1 + int((WINDOW_S - load_s) / mean_s))
+
+
+def ahead(mean_s: float) -> int:
+    """Return how many jobs of average cost to have at hand for each slot, beyond what it holds."""
+    return min(MAX_AHEAD, int(AHEAD_S / mean_s))

@@ -17,7 +17,7 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workd import faultpoints
 from workd.errors import PoolError
@@ -41,6 +41,17 @@ if TYPE_CHECKING:
     from workd.pool.stats import PoolStats
 
 
+class Capacity(NamedTuple):
+    """How many more jobs of average cost the pool could use."""
+
+    free: int
+    """To start on, to buffer in workers and to have at hand, now."""
+    whole: int
+    """The same if it had none."""
+    idle: int
+    """Workers that have nothing to do, and for which nothing waits."""
+
+
 class ProcessPool:
     """A fixed number of slots, each with a worker whenever one can be had."""
 
@@ -56,7 +67,7 @@ class ProcessPool:
         self._quiet = False
         self._empty = asyncio.Event()
         self._empty.set()
-        self._watch = Watch(self)
+        self.watch = Watch(self)
         self.endings = Endings(self)
         self.listening = Listening(self)
         self.renewal = Renewal(self)
@@ -131,7 +142,7 @@ class ProcessPool:
                 self.kill(tenant, KillOrder(None, None, "the pool is stopping"))
             await self.boots.wait_gone()
         await self.wait_empty()
-        self._watch.stop()
+        self.watch.stop()
         await self.boots.stop()
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,18 +165,24 @@ class ProcessPool:
         self._empty.clear()
         self.fill()
 
-    def capacity(self) -> tuple[int, int]:
-        """Return how many more jobs of average cost the pool could start on or buffer now, and how many if idle."""
+    def capacity(self) -> Capacity:
+        """Return how many more jobs of average cost the pool could use now."""
         if self._quiet:
-            return 0, 0
-        mean_s, free, ready, now = self.costs.mean_s, 0, 0, self._loop.time()
+            return Capacity(0, 0, 0)
+        mean_s, free, idle, ready, now = self.costs.mean_s, 0, 0, 0, self._loop.time()
+        ahead = balance.ahead(mean_s)
         for slot in self.slots:
             tenant = slot.tenant
             if tenant is not None and tenant.state is TenantState.READY and tenant.kill_order is None:
-                if not tenant.jobs or now - tenant.head_since <= balance.HEAD_PATIENCE_S:
-                    free += min(balance.room(len(tenant.jobs), tenant.load_s, mean_s), int(min(tenant.budget, 1e9)))
                 ready += 1
-        return max(0, free - len(self.waiting)), ready * balance.room(0, 0.0, mean_s)
+                head_s = now - tenant.head_since if tenant.jobs else 0.0
+                if head_s <= balance.HEAD_PATIENCE_S:
+                    free += min(balance.room(len(tenant.jobs), tenant.load_s, mean_s), int(min(tenant.budget, 1e9)))
+                if head_s <= balance.AHEAD_S:
+                    free += ahead
+                idle += not tenant.jobs and tenant.budget > 0
+        waiting = len(self.waiting)
+        return Capacity(max(0, free - waiting), ready * (balance.room(0, 0.0, mean_s) + ahead), max(0, idle - waiting))
 
     def cancel(self, key: int, why: str) -> Job | None:
         """Stop a job: one that has not started is returned, a running one is killed and comes by `on_lost`."""
@@ -213,7 +230,7 @@ class ProcessPool:
             if tenant is None:
                 break
             self._hand_over_run(tenant, enough_s, now)
-        self._watch.plan()
+        self.watch.plan()
 
     def _hand_over_run(self, tenant: Tenant, enough_s: float, now: float) -> None:
         """Give one worker jobs until it has `enough_s` of work or no room: a choice for each would cost more."""

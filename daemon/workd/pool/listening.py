@@ -1,8 +1,8 @@
 """Whose results the loop hears of at once, and whose it goes to fetch a little later.
 
 To be woken for each result costs the supervisor some 100 us, a tenth of two workers' time with jobs of 2 ms. A worker
-that has enough short jobs to do, for which nobody waits, needs no answer: its results are fetched by the watch, which
-looks at it every 10 ms anyway. A part of `core.py`, told of every read by `endings.py`.
+that has enough short jobs to do needs no answer: its results are fetched by the watch, every 10 ms, or every 4 ms if
+somebody waits for one of its jobs. A part of `core.py`, told of every read by `endings.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from workd.pool.core import ProcessPool
     from workd.pool.parsing import Frame
 
+REST_S: Final = HEAD_PATIENCE_S
+AWAITED_REST_S: Final = 0.004  # who waits behind so much work does not notice
 ENOUGH_S: Final = 2 * HEAD_PATIENCE_S  # of work, by estimate: a worker must not run out of it meanwhile
 SHORT_S: Final = HEAD_PATIENCE_S / 2  # of a job: with longer ones there is not much to be woken for
 SMALL_BYTES: Final = 1024  # of a result: larger ones could fill the pipe, and their worker would wait
@@ -47,8 +49,7 @@ class Listening:
         """Choose how to hear of what comes next; `last` is the last frame of the read that is over, if it had any."""
         if (
             tenant.load_s >= ENOUGH_S
-            and len(tenant.jobs) > 1  # or the watch would not look so soon
-            and not tenant.impatient
+            and len(tenant.jobs) > 1  # or it would soon have nothing to do
             and last is not None
             and last.ended_at - last.started_at <= SHORT_S
             and len(last.payload) <= SMALL_BYTES
@@ -58,6 +59,7 @@ class Listening:
             if tenant not in self._resting:
                 self._resting.add(tenant)
                 self._loop.remove_reader(tenant.channel.results_fd)
+                self._pool.watch.plan()  # now it is the only one who looks
         elif tenant in self._resting:
             self._resting.discard(tenant)
             self._listen(tenant)
@@ -65,6 +67,10 @@ class Listening:
     def is_resting(self, tenant: Tenant) -> bool:
         """Tell whether there may be results of this worker that nobody has read yet."""
         return tenant in self._resting
+
+    def next_read_s(self, tenant: Tenant) -> float:
+        """Return how long after its last read a resting worker is to be read again."""
+        return AWAITED_REST_S if tenant.impatient else REST_S
 
     def _listen(self, tenant: Tenant) -> None:
         on_results = self._pool.guarded(self._pool.endings.on_results)

@@ -42,9 +42,10 @@ class Watch:
     def plan(self) -> None:
         """Have the next look in time for whatever is due first."""
         now = self._loop.time()
-        due = now + HEAD_PATIENCE_S if self._pool.waiting else math.inf
+        due = now + IDLE_TICK_S if self._pool.waiting else math.inf
+        idle = self._is_one_free(now)
         for tenant in self._pool.tenants():
-            due = min(due, self._next_look(tenant, now))
+            due = min(due, self._next_look(tenant, now, idle=idle))
         if due >= self._due:
             return
         if self._handle is not None:
@@ -58,17 +59,25 @@ class Watch:
             self._handle.cancel()
             self._handle, self._due = None, math.inf
 
-    def _next_look(self, tenant: Tenant, now: float) -> float:
+    def _is_one_free(self, now: float) -> bool:
+        """Say whether a worker has nothing to do: then nothing may wait behind a job that takes long."""
+        return any(slot.tenant is not None and slot.tenant.is_free(now) for slot in self._pool.slots)
+
+    def _next_look(self, tenant: Tenant, now: float, *, idle: bool) -> float:
         """Return when this worker's timers want to be looked at next; infinity if it has none."""
         if tenant.state is TenantState.BOOTING or tenant.state is TenantState.LEAVING:
             return now + IDLE_TICK_S
         due = self._next_renewal(tenant, now) if self._renews else math.inf
+        if self._pool.waiting and now < tenant.shunned_until:
+            due = min(due, tenant.shunned_until)
         head = tenant.head
         if head is None:
             return due
-        if len(tenant.jobs) > 1 or self._pool.listening.is_resting(tenant):
-            return now + HEAD_PATIENCE_S
-        if tenant.claimed_key != head.key:
+        if tenant.socket_full or self._pool.listening.is_resting(tenant):
+            return now + self._pool.listening.next_read_s(tenant)
+        if len(tenant.jobs) > 1:
+            due = min(due, tenant.head_since + (HEAD_PATIENCE_S if idle else RETURN_AFTER_S))
+        elif tenant.claimed_key != head.key:
             due = min(due, tenant.head_since + HEAD_PATIENCE_S)
         tick_s = IDLE_TICK_S if head.memory_limit_bytes is None else MEMORY_TICK_S
         due = min(due, now + tick_s)
@@ -93,7 +102,7 @@ class Watch:
     def _look(self) -> None:
         self._handle, self._due = None, math.inf
         pool, now = self._pool, self._loop.time()
-        idle = any(slot.tenant is not None and slot.tenant.is_free(now) for slot in pool.slots)
+        idle = self._is_one_free(now)
         for tenant in list(pool.tenants()):
             tenant.socket_full = False  # or so we may hope; the next job tells
             self._look_at(tenant, now, idle=idle)
