@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 WORKERS = 2
@@ -17,14 +16,6 @@ def hold(seconds: float) -> int:
     """Be busy, so that the next call goes to another worker; say which this one is."""
     time.sleep(seconds)
     return os.getpid()
-
-
-def pss_bytes(pid: int) -> int:
-    """Return the memory of a process, what it shares with others counted in proportion."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(pid)
 
 
 def main() -> None:
@@ -43,6 +34,8 @@ def main() -> None:
     pids: set[int] = set()
     while len(pids) < WORKERS:
         pids |= set(pool.map(hold, [0.05] * 2 * WORKERS, 1))
+    from bench.processes import pss_bytes  # now: what it loads must not be in forked workers
+
     print(json.dumps([pss_bytes(pid) for pid in sorted(pids)]))
     pool.terminate()
     pool.join()

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+TESTS = Path(__file__).parents[1]
+
+
 @contextmanager
 def runner(script: str, timeout_s: float = 60.0) -> Iterator[Callable[..., Any]]:
     """Give a function that runs `script` with its arguments and returns what it printed.
@@ -27,7 +30,8 @@ def runner(script: str, timeout_s: float = 60.0) -> Iterator[Callable[..., Any]]
     """
     path = Path(__file__).with_name(script)
     with tempfile.TemporaryDirectory(prefix="workd-bench-") as cache:
-        environment = os.environ | {"PYTHONPYCACHEPREFIX": cache}
+        found = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = os.environ | {"PYTHONPYCACHEPREFIX": cache, "PYTHONPATH": os.pathsep.join(found)}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
         def run(*arguments: str) -> Any:

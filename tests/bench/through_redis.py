@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import statistics
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import table
+from bench import processes, table
 from bench.budget import redis_cost
 from bench.pool import call_one_by_one
+from bench.processes import Cpu
 from bench.sides import theirs, timed
 from bench.table import Pairs, Row
 from support.servers import Server, valkey_binary
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 
 STREAM = "workd:{default}:stream"
 DEAD = "workd:{default}:dead"
-TICKS = os.sysconf("SC_CLK_TCK")
 POLL_TIMEOUT_S = 120.0
 PIPELINED = 1_000  # messages in one write while a queue is filled
 RESULT_TTL_S = 600
@@ -44,25 +42,6 @@ DRAIN_TARGET = 1.5  # times the standard library's pool in memory
 
 class DaemonError(Exception):
     """The daemon did not do what is to be measured."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cpu:
-    """CPU seconds of one process or of several."""
-
-    user_s: float = 0.0
-    kernel_s: float = 0.0
-
-    @property
-    def total_s(self) -> float:
-        """Both."""
-        return self.user_s + self.kernel_s
-
-    def __add__(self, other: Cpu) -> Cpu:
-        return Cpu(self.user_s + other.user_s, self.kernel_s + other.kernel_s)
-
-    def __sub__(self, other: Cpu) -> Cpu:
-        return Cpu(self.user_s - other.user_s, self.kernel_s - other.kernel_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,20 +142,12 @@ def _wait(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> No
 
 
 def _cpu(pids: Sequence[int]) -> Cpu:
-    total = Cpu()
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += Cpu(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
-    return total
+    return sum(map(processes.cpu, pids), Cpu())
 
 
 def _grandchildren(pid: int) -> list[int]:
     """Return the workers of a supervisor: its forkserver's children."""
-    return [worker for forkserver in _children(pid) for worker in _children(forkserver)]
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [worker for forkserver in processes.children(pid) for worker in processes.children(forkserver)]
 
 
 def enqueue_rates(url: str, jobs: int) -> tuple[float, float]:

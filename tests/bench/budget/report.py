@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from bench.budget.groups import Rule
     from bench.budget.samples import Sample
-    from bench.through_redis import Cpu, Drain
+    from bench.processes import Cpu
+    from bench.through_redis import Drain
 
 LAYOUT = "{:52} {:>9} {:>6} {:>12} {:>7}"
 MICRO = 1e6

@@ -47,7 +47,7 @@ class Tree:
 
     def environment(self) -> dict[str, str]:
         """Return an environment in which `import workd` finds this tree's."""
-        folders = [*(self.root / name for name in SOURCES), TASKS]
+        folders = [*(self.root / name for name in SOURCES), TASKS, BENCH.parent]
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(map(str, folders)),
             "PYTHONPYCACHEPREFIX": str(self.cache),

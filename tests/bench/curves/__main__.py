@@ -33,8 +33,8 @@ from bench.curves import (  # noqa: E402 - found through the line above
     memory,
     payloads,
 )
-from bench.curves.machine import describe  # noqa: E402
 from bench.curves.options import Options  # noqa: E402
+from bench.machine import describe  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

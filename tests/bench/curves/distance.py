@@ -12,7 +12,8 @@ import redis
 
 from bench.curves.delay import delayed
 from bench.curves.figures import Figure, Goal
-from bench.curves.stage import Drain, binary, stage
+from bench.curves.stage import Drain, stage
+from bench.machine import server_binary
 from support.servers import Server
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def figures(options: Options) -> Iterator[Figure]:
     jobs = options.jobs(JOBS)
     pings_ms: dict[float, tuple[float, ...]] = {}
     drains: dict[float, list[Drain]] = {distance: [] for distance in ROUND_TRIPS_MS}
-    with Server(binary()) as server:
+    with Server(server_binary()) as server:
         for _ in range(options.rounds):
             for distance in ROUND_TRIPS_MS:
                 with ExitStack() as stack:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from bench.curves import processes
+from bench import processes
 from bench.curves.figures import Figure
-from bench.curves.stage import NOOP, binary, fill, stream
+from bench.curves.stage import NOOP, fill, stream
+from bench.machine import server_binary
 from support.servers import Server
 from workd.broker.ops import Finish
 from workd.broker.session import Session
@@ -77,7 +78,7 @@ class Carried:
 
 def figures(options: Options) -> Iterator[Figure]:
     """Measure consuming under each load, then producing."""
-    with Server(binary()) as server:
+    with Server(server_binary()) as server:
         found: dict[Load, list[Carried]] = {load: [] for load in LOADS}
         produced: dict[str, list[Carried]] = {"one by one": [], "in bulk": []}
         for _ in range(options.rounds):
@@ -106,9 +107,9 @@ def _shown(words: str, carried: list[Carried], daemons: int) -> Iterator[Figure]
 def _measured(server: Server, jobs: int) -> Iterator[list[Carried]]:
     """Note what the server uses meanwhile."""
     found: list[Carried] = []
-    before_s, start = processes.cpu_s(server.pid), time.perf_counter()
+    before_s, start = processes.live_cpu_s(server.pid), time.perf_counter()
     yield found
-    took_s, cpu_s = time.perf_counter() - start, processes.cpu_s(server.pid) - before_s
+    took_s, cpu_s = time.perf_counter() - start, processes.live_cpu_s(server.pid) - before_s
     found.append(Carried(jobs / took_s, cpu_s / jobs * 1e6, cpu_s / took_s))
 
 

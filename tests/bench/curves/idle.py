@@ -6,7 +6,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.curves import processes
+from bench import processes
 from bench.curves.figures import Figure
 from bench.curves.stage import stage
 
@@ -38,10 +38,11 @@ def _watch(ours: Stage) -> tuple[float, float, float]:
     """Return the CPU that supervisor, workers and server use in a second, in us."""
     supervisor, server = ours.daemons[0].pid, ours.server.pid
     groups = ([supervisor], processes.descendants(supervisor), [server])
-    before, start = [sum(map(processes.cpu_s, pids)) for pids in groups], time.monotonic()
+    before, start = [sum(map(processes.live_cpu_s, pids)) for pids in groups], time.monotonic()
     time.sleep(WATCHED_S)
     took_s = time.monotonic() - start
     own, below, redis = (
-        (sum(map(processes.cpu_s, pids)) - used_s) / took_s * 1e6 for pids, used_s in zip(groups, before, strict=True)
+        (sum(map(processes.live_cpu_s, pids)) - used_s) / took_s * 1e6
+        for pids, used_s in zip(groups, before, strict=True)
     )
     return own, below, redis

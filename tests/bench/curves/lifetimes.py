@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.curves.figures import Figure, Goal
-from bench.curves.stage import NOOP, Stage, binary, daemon, fill, stage, temporary_folder
+from bench.curves.stage import NOOP, Stage, daemon, fill, stage, temporary_folder
+from bench.machine import server_binary
 from support.servers import Server
 from support.waiting import eventually
 from workd.client.sync import Client
@@ -28,7 +29,7 @@ KILLS_PER_ROUND = 2
 
 def figures(options: Options) -> Iterator[Figure]:
     """Measure starts with and without HTTP, then deaths."""
-    with Server(binary()) as server:
+    with Server(server_binary()) as server:
         for what, http in (("without http", ""), ("with http", "unix:{folder}/http.sock")):
             times_s = [_first_job_s(server, http) for _ in range(options.rounds + 1)][1:]  # the first one compiles
             goal = Goal(at_most=START_GOAL_S)

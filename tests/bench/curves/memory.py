@@ -8,9 +8,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from bench.curves import processes
+from bench import processes
 from bench.curves.figures import Figure, Goal
-from bench.curves.stage import binary, daemon, temporary_folder
+from bench.curves.stage import daemon, temporary_folder
+from bench.machine import server_binary
 from support.servers import Server
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MB = 1e6
 
 def figures(options: Options) -> Iterator[Figure]:
     """Weigh daemons with few and many workers, and one with HTTP."""
-    with Server(binary()) as server:
+    with Server(server_binary()) as server:
         plain = [_weigh(server, FEW) for _ in range(options.rounds)]
         many = [_weigh(server, MANY) for _ in range(options.rounds)]
         served = [_weigh(server, FEW, served=True) for _ in range(options.rounds)]

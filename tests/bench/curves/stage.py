@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.curves import processes, tasks
+from bench import processes
+from bench.curves import tasks
 from bench.curves.ledger import Ledgers
+from bench.machine import server_binary
 from support.daemons import DaemonProcess
-from support.servers import DEBIAN_REDIS, Server, valkey_binary
+from support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,11 +37,6 @@ _CALLS = ("evalsha", "xreadgroup", "blmove", "xpending")  # what a session sends
 _FILL_CHUNK = 5_000
 _FILL_CHUNK_BYTES = 8 << 20
 _FILL = "for i = 1, tonumber(ARGV[2]) do redis.call('XADD', KEYS[1], '*', 'm', ARGV[1]) end"
-
-
-def binary() -> Path:
-    """Return the server to measure with: Debian's Redis, or the embedded Valkey where it is not installed."""
-    return DEBIAN_REDIS if DEBIAN_REDIS.exists() else valkey_binary()
 
 
 def stream(queue: str) -> str:
@@ -169,9 +166,9 @@ class Stage:
         supervisors = [daemon.pid for daemon in self.daemons]
         workers = [pid for supervisor in supervisors for pid in processes.descendants(supervisor)]
         return _Spent(
-            sum(map(processes.cpu_s, supervisors)),
-            sum(map(processes.cpu_s, workers)),
-            processes.cpu_s(self.server.pid),
+            sum(map(processes.live_cpu_s, supervisors)),
+            sum(map(processes.live_cpu_s, workers)),
+            processes.live_cpu_s(self.server.pid),
             self._calls(),
             processes.MachineTime.now(),
         )
@@ -216,7 +213,7 @@ def stage(
     """
     with ExitStack() as stack:
         folder = stack.enter_context(temporary_folder())
-        server = server or stack.enter_context(Server(binary()))
+        server = server or stack.enter_context(Server(server_binary()))
         made = [daemon(url or server.url, folder, workers=workers, **settings) for _ in range(daemons)]
         for one in made:
             stack.enter_context(one)

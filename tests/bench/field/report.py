@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bench.field import machine
+from bench import machine
 from bench.field.catalogue import BY_NAME, OURS, SYSTEMS, WORKERS
 from bench.field.measures import FASTEST, MEASURES
 
@@ -30,7 +30,7 @@ def document(taken: Taken, versions: Mapping[str, Mapping[str, str]], size: Size
     measured = [system for system in SYSTEMS if any(system.name in figures for figures in taken.rounds)]
     return {
         "version": VERSION,
-        "machine": machine.description(),
+        "machine": machine.describe(),
         "workers": WORKERS,
         "systems": [
             {
@@ -103,8 +103,7 @@ class Medians:
 def tables(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of all tables."""
     medians = Medians(found)
-    box = found["machine"]
-    yield f"{box['cpu']}, {box['cores']} cores, Linux {box['kernel']}, Python {box['python']}, {box['server']}"
+    yield ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     yield ""
     for first in range(0, len(MEASURES), COLUMNS):
         yield from _figures(found, medians, MEASURES[first : first + COLUMNS])

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.field import processes, surroundings
+from bench import processes
+from bench.field import leftovers, surroundings
 from bench.field.journal import Reader, Totals
-from support.servers import DEBIAN_REDIS, Server, valkey_binary
+from bench.machine import server_binary
+from support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +35,6 @@ TAIL_LINES = 6
 
 class RunError(Exception):
     """A system did not do what it was asked for; the text says what, and the last lines of its log."""
-
-
-def server_binary() -> Path:
-    """Return Debian's server, which the peers' own figures come from, or else the embedded one."""
-    return DEBIAN_REDIS if DEBIAN_REDIS.exists() else valkey_binary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +123,7 @@ class Run:
         return Snapshot(
             at_s,
             jobs,
-            processes.cpu_s(self.pids),
+            sum(processes.cpu(pid, and_of_reaped=True).total_s for pid in processes.tree(self.pids)),
             cpu["used_cpu_user"] + cpu["used_cpu_sys"],
             sum(one["calls"] for one in commands.values()),
             stats["total_reads_processed"],
@@ -139,7 +136,7 @@ class Run:
         for process in self._workers:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_S)
-        processes.kill_marked(self._mark)
+        leftovers.kill_marked(self._mark)
         for process in self._workers:
             process.wait()
         self._workers.clear()

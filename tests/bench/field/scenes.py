@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.field import processes
+from bench import processes
 from bench.field.catalogue import WORKERS
 from bench.field.run import RunError, running
 from bench.field.surroundings import Results
@@ -92,7 +92,7 @@ def idle(system: System, programs: Path, _: Size) -> Figures:
         run.wait_jobs(1, START_S)
         start_s = (run.totals.last_ns - run.started_ns) / 1e9
         taken = run.produce("latency", str(system.samples))
-        pss_bytes = processes.pss_bytes(run.pids)
+        pss_bytes = sum(map(processes.pss_bytes, processes.tree(run.pids)))
     cuts = statistics.quantiles(taken["start_ms"], n=100)
     return {
         "start_s": start_s,
