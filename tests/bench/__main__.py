@@ -3,6 +3,7 @@
     make bench                          all parts
     make bench ARGS="pool"              one of them, or several: pool, start, memory, life, redis
     make bench ARGS="pool --rounds 15"  more rounds where the machine is noisy
+    make bench ARGS="--quick"           all parts in under a minute: to see that it runs, not to believe
 
 Trust the ratios, not the rates: machines are shared and noisy. A ratio over 1 means that workd is better; it is the
 median over rounds in which the two sides took turns, so it need not be the quotient of the two medians beside it.
@@ -28,15 +29,18 @@ if TYPE_CHECKING:
 Part = tuple[str, "Callable[[argparse.Namespace], Iterable[table.Row]]"]
 
 PARTS: dict[str, Part] = {
-    "pool": ("In memory", lambda options: pool.rows(options.workers, options.rounds)),
+    "pool": ("In memory", lambda options: pool.rows(options.workers, options.rounds, options.part)),
     "start": ("The first result", lambda options: start.rows(options.rounds)),
-    "memory": ("Memory", lambda _: memory.rows()),
-    "life": ("Deaths and ends", lambda options: life.rows(options.workers, options.rounds)),
+    "memory": ("Memory", lambda options: memory.rows(options.rounds)),
+    "life": ("Deaths and ends", lambda options: life.rows(options.workers, options.rounds, options.part)),
     "redis": (
         "Through Redis",
         lambda options: through_redis.rows(options.jobs, options.workers, options.drains, options.round_trips),
     ),
 }
+
+
+QUICK = {"rounds": 1, "jobs": 4_000, "drains": 1, "round_trips": 20, "part": 0.05}
 
 
 def main() -> None:
@@ -50,6 +54,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=40_000, help="messages through Redis")
     parser.add_argument("--drains", type=int, default=3, help="how often a full queue is drained, of each kind")
     parser.add_argument("--round-trips", type=int, default=500, help="messages for the latency through Redis")
+    parser.add_argument("--quick", action="store_true", help="one round of little work; the defaults of all others")
+    parser.set_defaults(part=1.0)
+    if parser.parse_args().quick:
+        parser.set_defaults(**QUICK)
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")

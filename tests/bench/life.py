@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 KILLS = {"busy": 20, "idle": 10}
 HANG_S = 30.0
+MIN_HANG_S = 5.0  # so much a slow machine needs for a few kills
 REFILL_TARGET_S = 0.100
 
 
-def rows(processes: int, rounds: int) -> Iterator[table.Row]:
+def rows(processes: int, rounds: int, part: float = 1.0) -> Iterator[table.Row]:
     """Measure the deaths, then the ends."""
-    with runner("probe_refill.py", HANG_S) as run:
-        for state, kills in KILLS.items():
+    with runner("probe_refill.py", max(MIN_HANG_S, HANG_S * part)) as run:
+        for state, most in KILLS.items():
+            kills = max(1, int(most * part))
             yield _refill(state, *(_times_s(run, side, state, str(kills)) for side in ("theirs", "ours")))
     closed = alternate(rounds, lambda: _close(theirs(processes)), lambda: _close(ours(processes)))
     yield table.times("close() and join(), idle", closed)

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ALLOWED_MB = 2.0  # more than theirs
-ROUNDS = 3  # it hardly varies
+MAX_ROUNDS = 3  # it hardly varies
 
 
-def rows() -> Iterator[Row]:
+def rows(rounds: int) -> Iterator[Row]:
     """Measure every start method."""
     with runner("probe_memory.py") as run:
         for method in METHODS:
-            found = [(run("theirs", method), run("ours", method)) for _ in range(ROUNDS)]
+            found = [(run("theirs", method), run("ours", method)) for _ in range(min(rounds, MAX_ROUNDS))]
             theirs, ours = (
                 statistics.median(pss for workers in side for pss in workers) / 1e6 for side in zip(*found, strict=True)
             )

@@ -33,7 +33,7 @@ from bench.curves import (  # noqa: E402 - found through the line above
     memory,
     payloads,
 )
-from bench.curves.options import Options  # noqa: E402
+from bench.curves.options import QUICK_PART, Options  # noqa: E402
 from bench.machine import describe  # noqa: E402
 
 if TYPE_CHECKING:
@@ -66,21 +66,23 @@ def main() -> None:
     )
     parser.add_argument("curves", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(CURVES)}")
     parser.add_argument("--rounds", type=int, default=5, help="how often each point is measured (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="do a quarter of the work in each round")
+    parser.add_argument("--quick", action="store_true", help=f"the same as --part {QUICK_PART:g}")
+    parser.add_argument("--part", type=float, metavar="P", help="do this part of the work in each round [1]")
     parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT.relative_to(TESTS.parent)}")
     options = parser.parse_args()
     if unknown := set(options.curves) - CURVES.keys():
         parser.error(f"there is no curve {', '.join(sorted(unknown))}; there are {', '.join(CURVES)}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without cleaning up
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # daemons would compile everything again at each start
+    size = Options(options.rounds, options.part or (QUICK_PART if options.quick else 1.0))
     for name in options.curves or CURVES:
         start = time.perf_counter()
         found = []
-        for figure in CURVES[name](Options(options.rounds, options.quick)):
+        for figure in CURVES[name](size):
             print(figure, flush=True)
             found.append(figure.as_json())
         print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
-        save(options.out, name, {"rounds": options.rounds, "quick": options.quick, "figures": found})
+        save(options.out, name, {"rounds": size.rounds, "quick": size.quick, "figures": found})
 
 
 def save(path: Path, name: str, curve: dict[str, Any]) -> None:

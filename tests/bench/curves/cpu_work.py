@@ -36,7 +36,7 @@ def figures(options: Options) -> Iterator[Figure]:
     """Measure the x ideal of each size of job, then the sleeps."""
     with stage(workers=WORKERS) as ours:
         for cpu_s, goal in GOALS.items():
-            jobs = round(options.scaled(TOTAL_CPU_S) / cpu_s / WORKERS) * WORKERS
+            jobs = options.jobs(round(TOTAL_CPU_S / cpu_s / WORKERS)) * WORKERS
             ours.warm_up(20, b'{"task":"burn","args":[%f]}' % cpu_s)
             found = [(*_ours(ours, cpu_s, jobs), _plain(cpu_s, jobs)) for _ in range(options.rounds)]
             figure = partial(Figure, "cpu", at=cpu_s * 1000, at_unit="ms of CPU")

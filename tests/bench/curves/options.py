@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-QUICK_SHARE = 0.25
+QUICK_PART = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Rounds, and whether each is a small one."""
+    """Rounds, and how much is done in each."""
 
     rounds: int = 5
-    quick: bool = False
+    part: float = 1.0
+    """Of the work of a full round."""
+
+    @property
+    def quick(self) -> bool:
+        """Whether this is less than the full work."""
+        return self.part < 1
 
     def scaled(self, amount: float) -> float:
-        """Return an amount of work, or the part of it that a quick run does."""
-        return amount * QUICK_SHARE if self.quick else amount
+        """Return the part of an amount of work that is done."""
+        return amount * self.part
 
     def jobs(self, amount: int) -> int:
-        """Return a number of jobs, or the part of it that a quick run does."""
+        """Return the part of a number of jobs that is done, but one at the least."""
         return max(1, round(self.scaled(amount)))

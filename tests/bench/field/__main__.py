@@ -45,8 +45,9 @@ def main() -> None:
     systems = [BY_NAME[name] for name in _chosen(parser, options.systems, BY_NAME)]
     wanted = {MEASURES[name].scene for name in _chosen(parser, options.measures, MEASURES)}
     rounds, part = (1, QUICK_PART) if options.quick else (ROUNDS, 1.0)
+    size = Size(options.part or part)
     scenes = [scene for scene in SCENES if scene in wanted]
-    plan = Plan(systems, scenes, options.rounds or rounds, Size(part), options.venvs)
+    plan = Plan(systems, scenes, options.rounds or rounds, size, options.venvs)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without cleaning up
     versions = _versions(parser, systems, options.venvs)
     taken = Taken()
@@ -67,10 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--systems", default="", metavar="A,B", help=f"of: {', '.join(BY_NAME)}")
     parser.add_argument("--measures", default="", metavar="X,Y", help=f"of: {', '.join(MEASURES)}")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"how often each has its turn [{ROUNDS}]")
-    parser.add_argument("--quick", action="store_true", help="one round of fewer jobs")
+    parser.add_argument("--quick", action="store_true", help=f"the same as --rounds 1 --part {QUICK_PART:g}")
+    parser.add_argument("--part", type=float, metavar="P", help="run this part of the jobs [1]")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help=f"the JSON [{OUT.relative_to(ROOT)}]")
-    parser.add_argument("--venvs", type=Path, default=ROOT, metavar="FOLDER", help="where the peers' environments are")
+    parser.add_argument(
+        "--venvs", type=_folder, default=ROOT, metavar="FOLDER", help="where the peers' environments are"
+    )
     return parser
+
+
+def _folder(text: str) -> Path:
+    """Return the whole path: systems are started in folders of their own."""
+    return Path(text).resolve()
 
 
 def _chosen(parser: argparse.ArgumentParser, text: str, known: Collection[str]) -> list[str]:

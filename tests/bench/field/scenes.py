@@ -37,6 +37,10 @@ class Size:
         """How many jobs are drained."""
         return max(100, int(system.jobs * self.part))
 
+    def samples(self, system: System) -> int:
+        """How many jobs are timed one by one, on their way to a worker and back."""
+        return max(20, int(system.samples * self.part))
+
     def cpu_jobs(self, system: System) -> int:
         """How many jobs use the CPU."""
         return max(40, int(system.cpu_jobs * self.part))
@@ -84,14 +88,14 @@ def _drain(system: System, programs: Path, size: Size, results: Results, *, appe
     }
 
 
-def idle(system: System, programs: Path, _: Size) -> Figures:
+def idle(system: System, programs: Path, size: Size) -> Figures:
     """Measure the start, then how soon idle workers begin a job and answer, then their memory."""
     with running(system, programs, Results.AWAITED) as run:
         run.produce("fill", "noop", "1")
         run.start_workers()
         run.wait_jobs(1, START_S)
         start_s = (run.totals.last_ns - run.started_ns) / 1e9
-        taken = run.produce("latency", str(system.samples))
+        taken = run.produce("latency", str(size.samples(system)))
         pss_bytes = sum(map(processes.pss_bytes, processes.tree(run.pids)))
     cuts = statistics.quantiles(taken["start_ms"], n=100)
     return {
