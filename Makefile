@@ -5,10 +5,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 JOBS   ?= 4
+PEERS  ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint check-lowest fmt bench bench-compare bench-budget bench-curves bench-report bench-peers
-.PHONY: wheel clean
+.PHONY: help demo test check lint check-lowest fmt wheel clean
+.PHONY: bench bench-compare bench-budget bench-curves bench-report bench-peers bench-all
 .DELETE_ON_ERROR:
 
 help: ## List the targets
@@ -52,15 +53,22 @@ bench-budget: $(VENV)/.installed-dev ## Show where each microsecond of a job goe
 bench-curves: $(VENV)/.installed-dev ## Measure payloads, distances, workers, daemons, queues…, some 10 minutes (ARGS="memory cpu")
 	$(BIN)/python tests/bench/curves $(ARGS)
 
-bench-report: $(VENV)/.installed-dev ## Write docs/benchmarks.md from what bench-peers and bench-curves have measured
+bench-report: $(VENV)/.installed-dev ## Write docs/benchmarks.md and scaling.md from what bench-peers and bench-curves have measured
 	$(BIN)/python tests/bench/report $(ARGS)
 
-bench-peers: $(VENV)/.installed-dev .venv-peers/.installed .venv-peers-redis5/.installed ## Measure beside other job systems, some 20 minutes (ARGS="--quick")
-	$(BIN)/python tests/bench/field $(ARGS)
+PEERS_INSTALLED := $(PEERS)/.venv-peers/.installed $(PEERS)/.venv-peers-redis5/.installed
 
-.venv-peers/.installed: tests/bench/peers.txt
-.venv-peers-redis5/.installed: tests/bench/field/peers-redis5.txt
-.venv-peers/.installed .venv-peers-redis5/.installed:
+bench-peers: $(VENV)/.installed-dev $(PEERS_INSTALLED) ## Measure beside other job systems, some 20 minutes (ARGS="--quick"; PEERS: where they are installed)
+	$(BIN)/python tests/bench/field --venvs $(PEERS) $(ARGS)
+
+bench-all: $(VENV)/.installed-dev $(PEERS_INSTALLED) ## Measure all that docs/benchmarks.md says, and write it: some 40 minutes
+	$(BIN)/python tests/bench/field --venvs $(PEERS)
+	$(BIN)/python tests/bench/curves
+	$(BIN)/python tests/bench/report
+
+$(PEERS)/.venv-peers/.installed: tests/bench/peers.txt
+$(PEERS)/.venv-peers-redis5/.installed: tests/bench/field/peers-redis5.txt
+$(PEERS_INSTALLED):
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
@@ -70,7 +78,7 @@ wheel: $(VENV)/.installed-dev ## Build dist/*.whl
 	$(BIN)/python -m build --wheel
 
 clean: ## Remove everything that make made
-	rm -rf $(VENV) $(VENV)-lowest .venv-peers .venv-peers-redis5 dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(dir $(PEERS_INSTALLED)) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find daemon tasks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # One virtual environment; .installed-X says that the extra X of pyproject.toml is in it.

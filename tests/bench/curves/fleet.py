@@ -47,6 +47,7 @@ LOOK_S = 0.01
 OUTCOME = b"{" + b" " * 180 + b"}"  # as long as that of a job that returns next to nothing
 RESULT_TTL_S = 600.0
 BULK = 1_000
+WAITING = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ def figures(options: Options) -> Iterator[Figure]:
     with Server(server_binary()) as server:
         found: dict[Load, list[Carried]] = {load: [] for load in LOADS}
         produced: dict[str, list[Carried]] = {"one by one": [], "in bulk": []}
+        waiting: list[float] = []
         for _ in range(options.rounds):
+            waiting.append(_waiting_bytes(server))
             for load in LOADS:
                 found[load].append(_consume(server, load, options.jobs(load.jobs)))
             produced["one by one"].append(_produce(server, options.jobs(20_000), bulk=False))
@@ -91,6 +94,7 @@ def figures(options: Options) -> Iterator[Figure]:
         yield from _shown(words, carried, load.daemons)
     for how, carried in produced.items():
         yield from _shown(f"enqueue {how}, one producer", carried, 0)
+    yield Figure("fleet", "memory of Redis for a waiting job, beyond its message", "bytes", tuple(waiting))
 
 
 def _shown(words: str, carried: list[Carried], daemons: int) -> Iterator[Figure]:
@@ -140,6 +144,16 @@ def _produce(server: Server, jobs: int, *, bulk: bool) -> Carried:
                 for _ in range(jobs):
                     client.enqueue("noop")
     return found[0]
+
+
+def _waiting_bytes(server: Server) -> float:
+    """Return what a waiting job takes of Redis' memory beyond its message."""
+    client = server.client()
+    client.flushall()
+    before = client.info("memory")["used_memory"]
+    fill(client, QUEUE, NOOP, WAITING)
+    taken: int = client.info("memory")["used_memory"] - before
+    return taken / WAITING - len(NOOP)
 
 
 def _wait_empty(client: redis.Redis) -> None:

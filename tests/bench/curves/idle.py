@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from bench import processes
 from bench.curves.figures import Figure
 from bench.curves.stage import stage
+from bench.machine import server_binary
+from support.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +25,10 @@ SETTLED_S = 1.0
 
 
 def figures(options: Options) -> Iterator[Figure]:
-    """Watch daemons of 1 to 100 empty queues."""
+    """Watch a server without daemons (0 queues), then daemons of 1 to 100 empty queues."""
+    with Server(server_binary()) as server:
+        bare = tuple(_bare_us(server) for _ in range(options.rounds))
+    yield Figure("idle", "CPU of Redis", "us/s", bare, at=0, at_unit="queues")
     for count in QUEUES:
         names = ",".join(f"q{number}" for number in range(count))
         with stage(queues=names, lease_s=LEASE_S) as ours:
@@ -32,6 +37,13 @@ def figures(options: Options) -> Iterator[Figure]:
         figure = partial(Figure, "idle", at=count, at_unit="queues")
         for index, what in enumerate(("CPU of the supervisor", "CPU of forkserver and workers", "CPU of Redis")):
             yield figure(what, "us/s", tuple(one[index] for one in seconds))
+
+
+def _bare_us(server: Server) -> float:
+    """Return the CPU that a server without clients uses in a second, in us."""
+    before_s, start = processes.live_cpu_s(server.pid), time.monotonic()
+    time.sleep(WATCHED_S)
+    return (processes.live_cpu_s(server.pid) - before_s) / (time.monotonic() - start) * 1e6
 
 
 def _watch(ours: Stage) -> tuple[float, float, float]:

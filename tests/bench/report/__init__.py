@@ -1,1 +1,1 @@
-"""The report: docs/benchmarks.md and its plots, made from the JSON files that the benches write."""
+"""The report: docs/benchmarks.md with its plots, and docs/scaling.md, made from the JSON files of the benches."""

@@ -1,10 +1,10 @@
-"""`make bench-report`: write docs/benchmarks.md and its plots from what was measured.
+"""`make bench-report`: write docs/benchmarks.md with its plots, and docs/scaling.md, from what was measured.
 
     python tests/bench/report           write
-    python tests/bench/report --check   write nothing; end with 1 if the page is not what the JSON files say
+    python tests/bench/report --check   write nothing; end with 1 if the pages are not what the JSON files say
 
-Reads docs/benchmarks/peers.json (make bench-peers), curves.json (make bench-curves) and notes.toml (written by hand:
-reasons). The same input gives the same bytes.
+Reads docs/benchmarks/peers.json (make bench-peers), curves.json (make bench-curves), notes.toml (written by hand:
+reasons) and scaling.md.in (the text of docs/scaling.md). The same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 TESTS = Path(__file__).parents[2]
 sys.path[:] = [str(TESTS), *(entry for entry in sys.path if entry != str(Path(__file__).parent))]
 
-from bench.report import curves, markdown, peers  # noqa: E402 - found through the line above
+from bench.report import curves, markdown, peers, scaling  # noqa: E402 - found through the line above
 from bench.report.notes import Notes  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from bench.report.goals import Verdict
 
 DOCS = TESTS.parent / "docs"
 HEAD = """\
@@ -34,6 +36,7 @@ HEAD = """\
 Every figure is a median over rounds, with the range of the rounds behind it. Machines are noisy: trust ratios, not
 rates, and differences under 1.5 times between two other systems not at all. To measure on a machine of your own:
 
+    make bench-all        # all of it, some 40 minutes, or in parts:
     make bench-peers      # workd beside other job systems
     make bench-curves     # workd alone: how it bends
     make bench-report     # this page
@@ -67,31 +70,55 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only say whether the page is up to date")
     options = parser.parse_args()
     if not options.check:
-        write(DOCS)
+        for goal in _write(parser, DOCS):
+            sys.stderr.write(f"say in docs/benchmarks/notes.toml why it is missed: {goal}\n")
         return
     with tempfile.TemporaryDirectory(prefix="workd-report-") as name:
         copy = Path(name)
         (copy / "benchmarks").mkdir()
-        write(copy, DOCS)
+        unexplained = _write(parser, copy, DOCS)
         stale = [path.name for path in _outputs(copy) if not _same(path, DOCS / path.relative_to(copy))]
     if stale:
         parser.exit(1, f"not up to date: {', '.join(stale)}; run make bench-report\n")
+    if unexplained:
+        parser.exit(1, f"missed, and docs/benchmarks/notes.toml does not say why: {'; '.join(unexplained)}\n")
 
 
-def write(docs: Path, source: Path | None = None) -> None:
-    """Write the page and the plots into `docs` from the files in `source` (or in `docs` itself)."""
+def _write(parser: argparse.ArgumentParser, docs: Path, source: Path | None = None) -> list[str]:
+    try:
+        return write(docs, source)
+    except scaling.MissingError as error:
+        parser.exit(1, f"docs/scaling.md can't be written: {error}\n")
+
+
+def write(docs: Path, source: Path | None = None) -> list[str]:
+    """Write the pages and the plots into `docs` from the files in `source` (or in `docs` itself).
+
+    Returns the missed goals that nobody has explained. Raises `scaling.MissingError`; all but docs/scaling.md is
+    written then.
+    """
     data = (source or docs) / "benchmarks"
-    page = "\n".join(_page(data, docs / "benchmarks")).rstrip() + "\n"
-    (docs / "benchmarks.md").write_text(page, encoding="utf-8")
-
-
-def _page(data: Path, folder: Path) -> Iterator[str]:
     notes = Notes(data / "notes.toml")
     field, alone = _read(data / "peers.json"), _read(data / "curves.json")
+    found = [*(peers.verdicts(field, notes) if field else ()), *(curves.verdicts(alone, notes) if alone else ())]
+    page = "\n".join(_page(field, alone, notes, found, docs / "benchmarks")).rstrip() + "\n"
+    (docs / "benchmarks.md").write_text(page, encoding="utf-8")
+    if alone:
+        template = (data / "scaling.md.in").read_text(encoding="utf-8")
+        (docs / "scaling.md").write_text(scaling.page(template, alone), encoding="utf-8")
+    return [f"{verdict.what} ({verdict.goal}; {verdict.measured})" for verdict in found if verdict.unexplained]
+
+
+def _page(
+    field: dict[str, Any] | None,
+    alone: dict[str, Any] | None,
+    notes: Notes,
+    found: Sequence[Verdict],
+    folder: Path,
+) -> Iterator[str]:
     yield HEAD
     yield "## Goals"
     yield ""
-    found = [*(peers.verdicts(field, notes) if field else ()), *(curves.verdicts(alone, notes) if alone else ())]
     met = sum(verdict.met for verdict in found)
     yield f"{met} of {len(found)} are met."
     yield ""
@@ -121,7 +148,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _outputs(docs: Path) -> list[Path]:
-    return [docs / "benchmarks.md", *sorted((docs / "benchmarks").glob("*.svg"))]
+    return [docs / "benchmarks.md", docs / "scaling.md", *sorted((docs / "benchmarks").glob("*.svg"))]
 
 
 def _same(path: Path, other: Path) -> bool:

@@ -28,6 +28,7 @@ TITLES = {
     "fleet": "What one Redis carries",
     "idle": "A daemon with nothing to do",
 }
+WITH_GOALS = ("payloads", "distance", "cpu", "lifetimes", "memory", "map")
 GROWING = ("workers", "daemons", "backlog", "queues")
 COSTS = ("CPU of the supervisors", "CPU of the workers", "CPU of Redis")
 RELAYED = "the same, each handed to a process and parsed"
@@ -62,6 +63,9 @@ def curves(found: dict[str, Any]) -> list[Curve]:
 
 def verdicts(found: dict[str, Any], notes: Notes) -> Iterator[Verdict]:
     """Compare every figure that has a goal with it."""
+    for name in WITH_GOALS:
+        if name not in found["curves"]:
+            yield Verdict.unmeasured(f"all of: {TITLES[name]}", "")
     for curve in curves(found):
         for one in curve.figures:
             if one["goal"] is not None:
@@ -148,15 +152,18 @@ def _plain_table(figures: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _fleet(curve: Curve) -> list[str]:
-    """Return a line for each load, whose figures are named "load: figure"."""
-    loads = list(dict.fromkeys((one["what"].rpartition(": ")[0], one["at"]) for one in curve.figures))
-    kinds = list(dict.fromkeys((one["what"].rpartition(": ")[2], one["unit"]) for one in curve.figures))
-    found = {(one["what"], one["at"]): one for one in curve.figures}
+    """Return a line for each load, whose figures are named "load: figure", and then the others."""
+    figures = [one for one in curve.figures if ": " in one["what"]]
+    loads = list(dict.fromkeys((one["what"].rpartition(": ")[0], one["at"]) for one in figures))
+    kinds = list(dict.fromkeys((one["what"].rpartition(": ")[2], one["unit"]) for one in figures))
+    found = {(one["what"], one["at"]): one for one in figures}
     rows = [
         [load, f"{at:g}" if at else "", *(_text(found[f"{load}: {kind}", at]) for kind, _ in kinds)]
         for load, at in loads
     ]
-    return markdown.table(("load", "simulated daemons", *(f"{kind}, {unit}" for kind, unit in kinds)), rows)
+    lines = markdown.table(("load", "simulated daemons", *(f"{kind}, {unit}" for kind, unit in kinds)), rows)
+    other = [one for one in curve.figures if one not in figures]
+    return lines + (_plain_table(other) if other else [])
 
 
 def _text(one: dict[str, Any]) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+UNEXPLAINED = "not explained yet"
+UNMEASURED = "not measured"
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -14,6 +17,16 @@ class Verdict:
     measured: str
     met: bool
     why: str = ""
+
+    @classmethod
+    def unmeasured(cls, what: str, goal: str) -> Verdict:
+        """Make the line of a goal that nothing was measured for: it is not met."""
+        return cls(what, goal, "-", met=False, why=UNMEASURED)
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether a reason is owed."""
+        return not self.met and self.why == UNEXPLAINED
 
     def cells(self) -> tuple[str, str, str, str]:
         """Return the cells of its line."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING
 
+from bench.report.goals import UNEXPLAINED
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-UNEXPLAINED = "not explained yet"
 
 
 class Notes:

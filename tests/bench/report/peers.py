@@ -9,7 +9,7 @@ from bench.report import markdown, plots
 from bench.report.goals import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from bench.report.notes import Notes
@@ -89,27 +89,42 @@ def verdicts(found: dict[str, Any], notes: Notes) -> Iterator[Verdict]:
     """Compare workd with the goals that the measures name."""
     field = Field(found)
     for measure in field.measures:
-        goal, own = measure["goal"], field.record(OURS, measure["name"])
-        if goal is None or own is None:
-            continue
-        sign = ">=" if measure["better"] == "more" else "<="
-        what = measure["title"]
-        if not goal["against"]:
-            what += ", in the run beside others"  # workd's own curves may have it too
-            values, of = [own["median"], own["low"], own["high"]], measure["unit"]
-            words = f"{sign} {goal['limit']:g} {of}"
-        else:
-            peer = (
-                field.best_peer(measure) if field.record(goal["against"], measure["name"]) is None else goal["against"]
-            )
-            ratios = [] if peer is None else field.ratios(measure, peer)
-            if peer is None or not ratios:
-                continue
-            values = [statistics.median(ratios), min(ratios), max(ratios)]
-            words, of = f"{sign} {goal['limit']:g} x {field.title(peer)}", "x"
-        met = values[0] >= goal["limit"] if measure["better"] == "more" else values[0] <= goal["limit"]
-        why = "" if met else notes.why(SECTION, measure["name"])
-        yield Verdict(what, words, f"{markdown.ranged(*values)} {of}", met, why)
+        if measure["goal"] is not None:
+            yield _relative(field, measure, notes) if measure["goal"]["against"] else _own(field, measure, notes)
+
+
+def _own(field: Field, measure: dict[str, Any], notes: Notes) -> Verdict:
+    """Compare our figure with a limit."""
+    what = f"{measure['title']}, in the run beside others"  # workd's own curves may have it too
+    goal = f"{_limit(measure)} {measure['unit']}"
+    own = field.record(OURS, measure["name"])
+    if own is None:
+        return Verdict.unmeasured(what, goal)
+    return _verdict(what, goal, measure, [own[key] for key in ("median", "low", "high")], measure["unit"], notes)
+
+
+def _relative(field: Field, measure: dict[str, Any], notes: Notes) -> Verdict:
+    """Compare our figure with the peer's that the goal names, or else with the best one's."""
+    named = measure["goal"]["against"]
+    peer = named if field.record(named, measure["name"]) else field.best_peer(measure)
+    ratios = [] if peer is None else field.ratios(measure, peer)
+    if peer is None or not ratios:
+        return Verdict.unmeasured(measure["title"], f"{_limit(measure)} x {named}")
+    values = [statistics.median(ratios), min(ratios), max(ratios)]
+    return _verdict(measure["title"], f"{_limit(measure)} x {field.title(peer)}", measure, values, "x", notes)
+
+
+def _limit(measure: dict[str, Any]) -> str:
+    return f"{'>=' if measure['better'] == 'more' else '<='} {measure['goal']['limit']:g}"
+
+
+def _verdict(
+    what: str, goal: str, measure: dict[str, Any], values: Sequence[float], unit: str, notes: Notes
+) -> Verdict:
+    limit = measure["goal"]["limit"]
+    met = values[0] >= limit if measure["better"] == "more" else values[0] <= limit
+    why = "" if met else notes.why(SECTION, measure["name"])
+    return Verdict(what, goal, f"{markdown.ranged(*values)} {unit}", met, why)
 
 
 def section(found: dict[str, Any], notes: Notes, folder: Path) -> Iterator[str]:
