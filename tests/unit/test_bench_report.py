@@ -8,6 +8,7 @@ import pytest
 
 pytest.importorskip("matplotlib", reason="the plots are drawn with matplotlib, which the extra dev installs")
 
+from bench.field import report as terminal
 from bench.report import __main__ as report
 from bench.report import curves, peers, scaling
 from bench.report.goals import UNEXPLAINED, UNMEASURED, Verdict
@@ -141,6 +142,24 @@ def test_a_goal_that_nothing_was_measured_for_is_not_met(notes: Notes) -> None:
     without_peers["records"] = [one for one in without_peers["records"] if one["system"] == "workd"]
     drain = by_name(list(peers.verdicts(without_peers, notes)))["drain"]
     assert (drain.goal, drain.met, drain.why) == (">= 6 x the fastest peer", False, UNMEASURED)
+
+
+def test_a_goal_that_names_a_peer_is_not_met_beside_another(notes: Notes) -> None:
+    without_huey = json.loads(PEERS)
+    without_huey["records"] = [one for one in without_huey["records"] if one["system"] != "huey"]
+    enqueue = by_name(list(peers.verdicts(without_huey, notes)))["enqueue one by one"]
+    assert (enqueue.goal, enqueue.met, enqueue.why) == (">= 1.3 x Huey", False, UNMEASURED)
+
+
+def test_the_terminal_shows_the_same_verdicts_as_the_page() -> None:
+    printed = list(terminal.tables(json.loads(PEERS)))
+    drain, enqueue, start = (
+        next(line for line in printed if line.startswith(title)) for title in ("drain, ", "enqueue, ", "start, ")
+    )
+    assert " ".join(drain.split()) == "drain, jobs/s 41,000 4,500 Huey 9.25 (8 - 10.5) >= 6 x Huey met"
+    assert enqueue.endswith(">= 1.3 x Huey  MISSED")
+    assert start.endswith("<= 0.8 s  met")
+    assert "FAILED: RQ, enqueue: its producer failed" in printed
 
 
 def test_every_goal_of_a_curve_has_its_line_and_so_has_a_curve_that_is_not_there(notes: Notes) -> None:

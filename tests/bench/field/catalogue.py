@@ -24,6 +24,8 @@ class System:
     name: str
     title: str
     delivery: str
+    crash: str
+    """What becomes of a job whose worker is killed, with these settings."""
     settings: str
     command: tuple[str, ...]
     packages: tuple[str, ...]
@@ -56,6 +58,7 @@ SYSTEMS = (
         name=OURS,
         title="workd",
         delivery="at least once",
+        crash="runs again at once, three times at the most",
         settings="defaults, without HTTP",
         command=(
             *("{bin}/python", "-m", "workd", "run", _module("workd_jobs")),
@@ -69,16 +72,18 @@ SYSTEMS = (
         name="dramatiq",
         title="Dramatiq",
         delivery="at least once",
-        settings="2 processes, 8 threads and 200 messages prefetched each",
+        crash="runs again when its process has given no sign for 60 s",
+        settings="2 processes, 8 threads and 200 messages prefetched each, polls every 5 ms",
         command=("{bin}/dramatiq", _module("dramatiq"), "--processes", str(WORKERS)),
         packages=("dramatiq", "redis", "hiredis"),
         jobs=20_000,
-        environment={"dramatiq_queue_prefetch": "200"},
+        environment={"dramatiq_queue_prefetch": "200", "dramatiq_worker_timeout": "5"},
     ),
     System(
         name="huey",
         title="Huey",
         delivery="at most once",
+        crash="is lost",
         settings="2 processes, blocking reads, quiet, no periodic tasks",
         command=("{bin}/huey_consumer", f"{_module('huey')}.huey", "-k", "process", "-w", str(WORKERS), "-q", "-n"),
         packages=("huey", "redis", "hiredis"),
@@ -90,6 +95,7 @@ SYSTEMS = (
             name=f"taskiq-{broker}",
             title=f"TaskIQ, {broker}",
             delivery=delivery,
+            crash=crash,
             settings="2 processes, uvloop, quiet, arguments not parsed",
             command=(
                 *("{bin}/taskiq", "worker", f"{_module('taskiq')}:broker", "--workers", str(WORKERS)),
@@ -100,13 +106,17 @@ SYSTEMS = (
             module="taskiq",
             environment={"BENCH_TASKIQ_BROKER": broker},
         )
-        for broker, delivery in (("list", "at most once"), ("stream", "at least once"))
+        for broker, delivery, crash in (
+            ("list", "at most once", "is lost"),
+            ("stream", "at least once", "runs again once it was pending for 10 minutes"),
+        )
     ),
     System(
         name="saq",
         title="SAQ",
         delivery="late ack",
-        settings="2 processes, 100 jobs at once each, uvloop, quiet",
+        crash="is aborted after its timeout of 10 s; runs again only if it was given retries, which is not the default",
+        settings="2 processes, 32 jobs at once each, uvloop, quiet",
         command=("{bin}/saq", f"{_module('saq')}.settings", "--workers", str(WORKERS), "--quiet"),
         packages=("saq", "redis", "hiredis", "uvloop"),
         jobs=8_000,
@@ -116,6 +126,7 @@ SYSTEMS = (
         name="arq",
         title="arq",
         delivery="at least once",
+        crash="runs again when its mark expires, after the job timeout and 10 s: 310 s",
         settings="2 processes, 100 jobs at once each, polls every 5 ms, uvloop, quiet",
         command=("{bin}/arq", f"{_module('arq')}.WorkerSettings", "--custom-log-dict", f"{_module('arq')}.QUIET"),
         packages=("arq", "redis", "hiredis", "uvloop"),
@@ -127,7 +138,8 @@ SYSTEMS = (
         name="streaq",
         title="streaQ",
         delivery="at least once",
-        settings="2 processes, 100 jobs at once each, uvloop, silent tasks",
+        crash="runs again once it was pending for 60 s",
+        settings="2 processes, 32 jobs at once each, uvloop, silent tasks",
         command=("{bin}/streaq", "run", f"{_module('streaq')}:worker", "--workers", str(WORKERS)),
         packages=("streaq", "coredis", "uvloop"),
         jobs=6_000,
@@ -138,6 +150,7 @@ SYSTEMS = (
             name=f"celery-{acks}",
             title=f"Celery prefork, {words}",
             delivery=delivery,
+            crash=crash,
             settings="2 processes, 64 prefetched each, no gossip, mingle or heartbeat",
             command=(
                 *("{bin}/celery", "-A", _module("celery"), "worker", "-c", str(WORKERS), "-l", "WARNING"),
@@ -148,15 +161,19 @@ SYSTEMS = (
             module="celery",
             environment={"BENCH_CELERY_ACKS": acks},
         )
-        for acks, words, delivery in (
-            ("late", "late ack", "at least once"),
-            ("early", "default", "at most once"),
+        for acks, words, delivery, crash in (
+            (
+                *("late", "late ack", "at least once"),
+                "runs again an hour after the death of the whole worker; is lost if only one pool process died",
+            ),
+            ("early", "default", "at most once", "is lost"),
         )
     ),
     System(
         name="rq-simple",
         title="RQ SimpleWorker",
         delivery="at most once",
+        crash="ends among the failed jobs; runs again only if it was given retries",
         settings="2 processes, quiet",
         command=("{bin}/rq", "worker", "bench", "--url", "{url}", "-w", "rq.SimpleWorker", "-q"),
         packages=("rq", "redis", "hiredis"),
@@ -169,6 +186,7 @@ SYSTEMS = (
         name="rq-fork",
         title="RQ, a fork per job",
         delivery="at most once",
+        crash="ends among the failed jobs; runs again only if it was given retries",
         settings="2 processes, quiet",
         command=("{bin}/rq", "worker", "bench", "--url", "{url}", "-q"),
         packages=("rq", "redis", "hiredis"),

@@ -28,16 +28,6 @@ class Measure:
     digits: int = 0
     goal: Goal | None = None
 
-    def text(self, value: float) -> str:
-        """Return a value as the table shows it."""
-        return f"{value:,.{self.digits}f}"
-
-    def is_met(self, value: float) -> bool:
-        """Say whether a value, or a ratio, reaches the goal."""
-        if self.goal is None:
-            return True
-        return value >= self.goal.limit if self.better == "more" else value <= self.goal.limit
-
 
 MEASURES = (
     Measure("drain_per_s", "drain", "drain", "jobs/s", "more", 0, Goal(6, FASTEST)),

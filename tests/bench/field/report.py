@@ -7,14 +7,14 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bench import machine
-from bench.field.catalogue import BY_NAME, OURS, SYSTEMS, WORKERS
-from bench.field.measures import FASTEST, MEASURES
+from bench.field.catalogue import OURS, SYSTEMS, WORKERS
+from bench.field.measures import MEASURES
+from bench.field.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.field.driver import Taken
-    from bench.field.measures import Measure
     from bench.field.scenes import Size
 
 VERSION = 1
@@ -22,7 +22,7 @@ TITLE_WIDTH = 28
 DELIVERY_WIDTH = 13
 WIDTH = 13
 COLUMNS = 8  # side by side
-GOALS = "{:24} {:>12} {:32} {:>26} {:>15}  {}"
+GOALS = "{:24} {:>12} {:32} {:>26} {:>24}  {}"
 
 
 def document(taken: Taken, versions: Mapping[str, Mapping[str, str]], size: Size) -> dict[str, Any]:
@@ -37,6 +37,7 @@ def document(taken: Taken, versions: Mapping[str, Mapping[str, str]], size: Size
                 "name": system.name,
                 "title": system.title,
                 "delivery": system.delivery,
+                "crash": system.crash,
                 "settings": system.settings,
                 "jobs": size.jobs(system),
                 "cpu_jobs": size.cpu_jobs(system),
@@ -70,102 +71,57 @@ def _record(system: str, measure: str, taken: Taken) -> dict[str, Any] | None:
     }
 
 
-class Medians:
-    """The records of a document by system and measure."""
-
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        """Sort the records."""
-        self._records = {(one["system"], one["measure"]): one for one in found["records"]}
-        self.systems: list[str] = [one["name"] for one in found["systems"]]
-
-    def of(self, system: str, measure: Measure) -> float | None:
-        """Return a median, or None for what was not measured."""
-        record = self._records.get((system, measure.name))
-        return None if record is None else record["median"]
-
-    def fastest(self, measure: Measure) -> str | None:
-        """Return the peer with the best median."""
-        there = {name: value for name in self.systems if name != OURS and (value := self.of(name, measure)) is not None}
-        choose = max if measure.better == "more" else min
-        return choose(there, key=lambda name: there[name]) if there else None
-
-    def ratios(self, measure: Measure, peer: str) -> list[float]:
-        """Return ours to the peer's, round by round: both of a round met the same noise."""
-        ours, theirs = (self._records.get((name, measure.name), {"values": []})["values"] for name in (OURS, peer))
-        return [own / other for own, other in zip(ours, theirs, strict=False) if own is not None and other]
-
-    def values(self, measure: Measure) -> list[float]:
-        """Return our own figures, round by round."""
-        record = self._records.get((OURS, measure.name), {"values": []})
-        return [value for value in record["values"] if value is not None]
-
-
 def tables(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield the lines of all tables."""
-    medians = Medians(found)
+    records = Records(found)
     yield ", ".join(f"{name} {value}" for name, value in found["machine"].items())
     yield ""
-    for first in range(0, len(MEASURES), COLUMNS):
-        yield from _figures(found, medians, MEASURES[first : first + COLUMNS])
-    yield from _goals(medians)
+    for first in range(0, len(records.measures), COLUMNS):
+        yield from _figures(records, records.measures[first : first + COLUMNS])
+    yield from _goals(records)
     for one in found["systems"]:
         versions = ", ".join(f"{name} {version}" for name, version in one["versions"].items())
         yield f"{one['title']}: {one['settings']}; {one['jobs']:,} jobs drained; {versions}"
     for failure in found["failures"]:
-        yield f"FAILED: {BY_NAME[failure['system']].title}, {failure['scene']}: {failure['reason']}"
+        yield f"FAILED: {records.title(failure['system'])}, {failure['scene']}: {failure['reason']}"
 
 
-def _figures(found: Mapping[str, Any], medians: Medians, measures: Sequence[Measure]) -> Iterator[str]:
+def _figures(records: Records, measures: Sequence[dict[str, Any]]) -> Iterator[str]:
     head = f"{'':{TITLE_WIDTH}} {'delivery':{DELIVERY_WIDTH}}"
-    yield head + "".join(f"{measure.title:>{WIDTH}}" for measure in measures)
-    yield f"{'':{len(head)}}" + "".join(f"{measure.unit:>{WIDTH}}" for measure in measures)
-    failed = {(failure["system"], failure["scene"]) for failure in found["failures"]}
-    for one in found["systems"]:
+    yield head + "".join(f"{measure['title']:>{WIDTH}}" for measure in measures)
+    yield f"{'':{len(head)}}" + "".join(f"{measure['unit']:>{WIDTH}}" for measure in measures)
+    failed = {(failure["system"], failure["scene"]) for failure in records.failures}
+    for one in records.systems:
         cells = []
         for measure in measures:
-            value = medians.of(one["name"], measure)
-            missing = "failed" if (one["name"], measure.scene) in failed else "-"
-            cells.append(missing if value is None else measure.text(value))
+            record = records.record(one["name"], measure["name"])
+            missing = "failed" if (one["name"], measure["scene"]) in failed else "-"
+            cells.append(_text(measure, record["median"]) if record else missing)
         yield f"{one['title']:{TITLE_WIDTH}} {one['delivery']:{DELIVERY_WIDTH}}" + "".join(
             f"{cell:>{WIDTH}}" for cell in cells
         )
     yield ""
 
 
-def _goals(medians: Medians) -> Iterator[str]:
+def _goals(records: Records) -> Iterator[str]:
     """Compare workd with what it has to reach, and with the best peer where there is no goal."""
     yield GOALS.format("", OURS, "beside", "ratio (range)", "goal", "").rstrip()
-    for measure in MEASURES:
-        ours = medians.of(OURS, measure)
-        if ours is not None:
-            yield _goal(measure, ours, medians)
+    for measure in records.measures:
+        if ours := records.record(OURS, measure["name"]):
+            yield _goal(measure, ours["median"], records)
     yield ""
 
 
-def _goal(measure: Measure, ours: float, medians: Medians) -> str:
-    peer = _peer(measure, medians)
-    theirs = None if peer is None else medians.of(peer, measure)
-    beside = "" if peer is None or theirs is None else f"{measure.text(theirs)} {BY_NAME[peer].title}"
-    ratios = [] if peer is None else medians.ratios(measure, peer)
-    ratio = f"{statistics.median(ratios):.3g} ({min(ratios):.3g} - {max(ratios):.3g})" if ratios else ""
-    title = f"{measure.title}, {measure.unit}"
-    wanted, verdict = _wanted(measure, ours, ratios)
-    return GOALS.format(title, measure.text(ours), beside, ratio, wanted, verdict).rstrip()
+def _goal(measure: dict[str, Any], ours: float, records: Records) -> str:
+    peer, ratios, compared = records.peer(measure), records.ratios(measure), records.compare(measure)
+    theirs = records.record(peer, measure["name"]) if peer else None
+    beside = f"{_text(measure, theirs['median'])} {records.title(peer or '')}" if theirs else ""
+    ratio = "{:.3g} ({:.3g} - {:.3g})".format(*ratios) if ratios else ""
+    verdict = ("met" if compared.met else "MISSED") if compared and compared.values else ""
+    title = f"{measure['title']}, {measure['unit']}"
+    wanted = compared.goal if compared else ""
+    return GOALS.format(title, _text(measure, ours), beside, ratio, wanted, verdict).rstrip()
 
 
-def _peer(measure: Measure, medians: Medians) -> str | None:
-    """Return whom a measure's goal names, or else the best peer."""
-    if measure.goal is not None and measure.goal.against not in ("", FASTEST):
-        return measure.goal.against
-    return medians.fastest(measure)
-
-
-def _wanted(measure: Measure, ours: float, ratios: Sequence[float]) -> tuple[str, str]:
-    """Return the goal, and whether it is met; neither where there is none, no verdict where nobody to compare with."""
-    if measure.goal is None:
-        return "", ""
-    sign, relative = ">=" if measure.better == "more" else "<=", bool(measure.goal.against)
-    wanted = f"{sign} {measure.goal.limit:g} {'x' if relative else measure.unit}"
-    if relative and not ratios:
-        return wanted, ""
-    return wanted, "met" if measure.is_met(statistics.median(ratios) if relative else ours) else "MISSED"
+def _text(measure: dict[str, Any], value: float) -> str:
+    return f"{value:,.{measure['digits']}f}"

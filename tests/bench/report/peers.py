@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING, Any
 
+from bench.field.catalogue import OURS
+from bench.field.records import Records
 from bench.report import markdown, plots
 from bench.report.goals import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bench.report.notes import Notes
 
-OURS = "workd"
 SECTION = "peers"
 TITLES = {
     "drain_per_s": "drain",
@@ -38,98 +38,32 @@ TITLES = {
 PLOTTED = (("drain_per_s", "drain_results_per_s"), ("cpu_us", "begin_p50_ms"))
 
 
-class Field:
-    """The records of peers.json, by system and measure."""
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        """Sort the records."""
-        self.systems: list[dict[str, Any]] = found["systems"]
-        self.measures: list[dict[str, Any]] = [
-            measure | {"title": TITLES.get(measure["name"], measure["title"])} for measure in found["measures"]
-        ]
-        self.failures: list[dict[str, Any]] = found["failures"]
-        self._records = {(one["system"], one["measure"]): one for one in found["records"]}
-
-    def record(self, system: str, measure: str) -> dict[str, Any] | None:
-        """Return what was measured, if it was."""
-        return self._records.get((system, measure))
-
-    def row(self, system: str) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
-        """Return every measure with a system's record of it."""
-        return [(measure, self.record(system, measure["name"])) for measure in self.measures]
-
-    def measure(self, name: str) -> dict[str, Any] | None:
-        """Return a measure by its name."""
-        return next((one for one in self.measures if one["name"] == name), None)
-
-    def best_peer(self, measure: dict[str, Any]) -> str | None:
-        """Return the peer with the best median."""
-        there = {
-            one["name"]: record["median"]
-            for one in self.systems
-            if one["name"] != OURS and (record := self.record(one["name"], measure["name"]))
-        }
-        choose = max if measure["better"] == "more" else min
-        return choose(there, key=lambda name: there[name]) if there else None
-
-    def ratios(self, measure: dict[str, Any], peer: str) -> list[float]:
-        """Return ours to the peer's round by round: both of a round met the same noise."""
-        ours, theirs = self.record(OURS, measure["name"]), self.record(peer, measure["name"])
-        if ours is None or theirs is None:
-            return []
-        pairs = zip(ours["values"], theirs["values"], strict=False)
-        return [own / other for own, other in pairs if own is not None and other]
-
-    def title(self, system: str) -> str:
-        """Return a system's name for people."""
-        return next(str(one["title"]) for one in self.systems if one["name"] == system)
+def records(found: dict[str, Any]) -> Records:
+    """Return the records, with titles for a page."""
+    named = [one | {"title": TITLES.get(one["name"], one["title"])} for one in found["measures"]]
+    return Records(found | {"measures": named})
 
 
 def verdicts(found: dict[str, Any], notes: Notes) -> Iterator[Verdict]:
     """Compare workd with the goals that the measures name."""
-    field = Field(found)
+    field = records(found)
     for measure in field.measures:
-        if measure["goal"] is not None:
-            yield _relative(field, measure, notes) if measure["goal"]["against"] else _own(field, measure, notes)
-
-
-def _own(field: Field, measure: dict[str, Any], notes: Notes) -> Verdict:
-    """Compare our figure with a limit."""
-    what = f"{measure['title']}, in the run beside others"  # workd's own curves may have it too
-    goal = f"{_limit(measure)} {measure['unit']}"
-    own = field.record(OURS, measure["name"])
-    if own is None:
-        return Verdict.unmeasured(what, goal)
-    return _verdict(what, goal, measure, [own[key] for key in ("median", "low", "high")], measure["unit"], notes)
-
-
-def _relative(field: Field, measure: dict[str, Any], notes: Notes) -> Verdict:
-    """Compare our figure with the peer's that the goal names, or else with the best one's."""
-    named = measure["goal"]["against"]
-    peer = named if field.record(named, measure["name"]) else field.best_peer(measure)
-    ratios = [] if peer is None else field.ratios(measure, peer)
-    if peer is None or not ratios:
-        return Verdict.unmeasured(measure["title"], f"{_limit(measure)} x {named}")
-    values = [statistics.median(ratios), min(ratios), max(ratios)]
-    return _verdict(measure["title"], f"{_limit(measure)} x {field.title(peer)}", measure, values, "x", notes)
-
-
-def _limit(measure: dict[str, Any]) -> str:
-    return f"{'>=' if measure['better'] == 'more' else '<='} {measure['goal']['limit']:g}"
-
-
-def _verdict(
-    what: str, goal: str, measure: dict[str, Any], values: Sequence[float], unit: str, notes: Notes
-) -> Verdict:
-    limit = measure["goal"]["limit"]
-    met = values[0] >= limit if measure["better"] == "more" else values[0] <= limit
-    why = "" if met else notes.why(SECTION, measure["name"])
-    return Verdict(what, goal, f"{markdown.ranged(*values)} {unit}", met, why)
+        if compared := field.compare(measure):
+            of_its_own = not measure["goal"]["against"]  # workd's own curves may have it too
+            what = f"{measure['title']}, in the run beside others" if of_its_own else measure["title"]
+            if compared.values:
+                why = "" if compared.met else notes.why(SECTION, measure["name"])
+                measured = f"{markdown.ranged(*compared.values)} {compared.unit}"
+                yield Verdict(what, compared.goal, measured, compared.met, why)
+            else:
+                yield Verdict.unmeasured(what, compared.goal)
 
 
 def section(found: dict[str, Any], notes: Notes, folder: Path) -> Iterator[str]:
     """Draw the bars into `folder` and yield the lines of the page."""
-    field = Field(found)
+    field = records(found)
+    yield f"Rounds in which each system had its turn: {field.rounds}."
+    yield ""
     yield from notes.curve(SECTION)
     for number, names in enumerate(PLOTTED, 1):
         panels = [panel for name in names if (panel := _panel(field, name))]
@@ -143,11 +77,14 @@ def section(found: dict[str, Any], notes: Notes, folder: Path) -> Iterator[str]:
     yield from _figures(field, _range)
     yield "</details>"
     yield ""
-    yield "Settings and versions, each system's as its own documentation gives them for speed:"
+    yield "Settings and versions, each system's as its own documentation gives them for speed (its adapter in"
+    yield "tests/bench/field/systems says where they come from), and what becomes of a job whose worker is killed:"
     yield ""
     for one in field.systems:
         versions = ", ".join(f"{package} {version}" for package, version in one["versions"].items())
         yield f"- {one['title']} ({one['delivery']}): {one['settings']}; {one['jobs']:,} jobs drained; {versions}"
+        if crash := one.get("crash"):
+            yield f"  - Such a job {crash}."
     yield ""
     for failure in field.failures:
         yield f"- Failed: {field.title(failure['system'])}, {failure['scene']}: {failure['reason']}"
@@ -155,7 +92,7 @@ def section(found: dict[str, Any], notes: Notes, folder: Path) -> Iterator[str]:
         yield ""
 
 
-def _panel(field: Field, name: str) -> plots.Panel | None:
+def _panel(field: Records, name: str) -> plots.Panel | None:
     measure = field.measure(name)
     rows = [(one, record) for one in field.systems if (record := field.record(one["name"], name))]
     if measure is None or not rows:
@@ -166,7 +103,7 @@ def _panel(field: Field, name: str) -> plots.Panel | None:
     return plots.Panel(measure["title"], measure["unit"], titles, [series], log_y=measure["better"] == "less")
 
 
-def _figures(field: Field, text: Callable[[dict[str, Any], dict[str, Any]], str]) -> list[str]:
+def _figures(field: Records, text: Callable[[dict[str, Any], dict[str, Any]], str]) -> list[str]:
     head = ["", "delivery", *(f"{measure['title']}, {measure['unit']}" for measure in field.measures)]
     rows = [
         [

@@ -1,4 +1,8 @@
-"""arq: its worker's settings and its producer. It has no bulk API."""
+"""arq: its worker's settings and its producer. It has no bulk API.
+
+Settings: uvloop; 100 jobs at once (its default of 10, or 32, or 300 make next to no difference); a poll every 5 ms in
+place of 0.5 s, since it learns of jobs in no other way; results dropped where nobody wants them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Dramatiq: its actors and its producer."""
+"""Dramatiq: its actors and its producer.
+
+Settings: as many threads as its command line has by default and its own benchmark (benchmarks/bench.py) uses; and two
+environment variables of its reference: dramatiq_queue_prefetch, since a process fetches 16 messages at a time without
+it, and dramatiq_worker_timeout, the longest sleep between two looks at an empty queue, as low as the poll of others.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Huey: its tasks and its producer. It has no way to enqueue in bulk."""
+"""Huey: its tasks and its producer. It has no way to enqueue in bulk.
+
+Settings: worker processes, as its consumer's help says for work that uses the CPU; blocking reads, its default with
+Redis; `notify_result`, its option for results with little latency, where somebody waits for one; no periodic tasks.
+"""
 
 from __future__ import annotations
 

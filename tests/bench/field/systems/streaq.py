@@ -1,4 +1,9 @@
-"""streaQ: its worker and its producer, which enqueues in bulk through `enqueue_many`."""
+"""streaQ: its worker and its producer, which enqueues in bulk through `enqueue_many`.
+
+Settings: uvloop; the 32 tasks at once of its own benchmark (benchmarks/bench_streaq.py; with 200 it is half as fast),
+and its default prefetch, as many again; silent tasks, whose results are not kept, where nobody wants them. A result is
+waited for in the one way there is, a subscription: the 100 ms are its client's.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from bench.field.systems import Producer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AT_ONCE = 100
+AT_ONCE = 32
 KEEPS = surroundings.results() is not surroundings.Results.OFF
 TTL_S = surroundings.RESULT_TTL_S if KEEPS else 0
 
