@@ -177,6 +177,13 @@ def test_every_goal_of_a_curve_has_its_line_and_so_has_a_curve_that_is_not_there
     assert lines["all of: Payload"].why == UNMEASURED
 
 
+def test_a_curve_says_how_often_and_how_much_was_measured(notes: Notes, tmp_path: Path) -> None:
+    found = alone(memory=[figure("memory", "PSS", 80.0)], map=[figure("map", "RedisPool.map", 1.0)])
+    found["curves"]["map"]["quick"] = True
+    lines = [line for line in curves.sections(found, notes, tmp_path) if line.startswith("Rounds")]
+    assert lines == ["Rounds: 1.", "Rounds: 1, of less than the full work."]
+
+
 def test_a_missed_goal_without_a_reason_is_named(tmp_path: Path) -> None:
     data = tmp_path / "benchmarks"
     data.mkdir()

@@ -41,6 +41,8 @@ class Curve:
 
     name: str
     figures: Sequence[dict[str, Any]]
+    rounds: int
+    quick: bool
 
     def named(self, what: str, unit: str | None = None) -> list[dict[str, Any]]:
         """Return one kind of figure at every point, in order."""
@@ -58,7 +60,8 @@ class Curve:
 
 def curves(found: dict[str, Any]) -> list[Curve]:
     """Return the curves that were measured, in the order of the page."""
-    return [Curve(name, found["curves"][name]["figures"]) for name in TITLES if name in found["curves"]]
+    kept = {name: found["curves"][name] for name in TITLES if name in found["curves"]}
+    return [Curve(name, one["figures"], one["rounds"], one["quick"]) for name, one in kept.items()]
 
 
 def verdicts(found: dict[str, Any], notes: Notes) -> Iterator[Verdict]:
@@ -86,6 +89,8 @@ def sections(found: dict[str, Any], notes: Notes, folder: Path) -> Iterator[str]
             plots.lines(folder / f"{curve.name}.svg", panels)
             yield from markdown.image(f"{curve.name}.svg", TITLES[curve.name])
         yield from _table(curve)
+        yield f"Rounds: {curve.rounds}{', of less than the full work' if curve.quick else ''}."
+        yield ""
 
 
 def _panels(curve: Curve) -> list[plots.Panel]:
