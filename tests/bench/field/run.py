@@ -86,9 +86,9 @@ class Run:
         """Run the producer and return what it printed."""
         return produce(self._system, self._programs, self._environment, *arguments, timeout_s=timeout_s)
 
-    def start_workers(self) -> None:
-        """Start two worker processes, as the system does that."""
-        words = self._system.words(str(self._programs), self._url)
+    def start_workers(self, *, cpu: bool = False) -> None:
+        """Start two worker processes, as the system does that; `cpu`: for jobs that use it."""
+        words = self._system.words(str(self._programs), self._url, cpu=cpu)
         self.started_ns = time.monotonic_ns()
         with (self._folder / "log").open("ab") as log:
             for _ in range(self._system.commands):

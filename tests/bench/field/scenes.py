@@ -120,7 +120,7 @@ def burn(system: System, programs: Path, size: Size) -> Figures:
     count = size.cpu_jobs(system)
     with running(system, programs, Results.OFF) as run:
         run.produce("fill", "burn", str(count), str(BURN_US))
-        run.start_workers()
+        run.start_workers(cpu=True)
         run.wait_jobs(int(count * WARM), START_S)
         start_ns, left = time.monotonic_ns(), count - run.totals.jobs
         run.wait_jobs(count, DRAIN_S)

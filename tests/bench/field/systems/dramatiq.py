@@ -1,8 +1,10 @@
 """Dramatiq: its actors and its producer.
 
-Settings: as many threads as its command line has by default and its own benchmark (benchmarks/bench.py) uses; and two
-environment variables of its reference: dramatiq_queue_prefetch, since a process fetches 16 messages at a time without
-it, and dramatiq_worker_timeout, the longest sleep between two looks at an empty queue, as low as the poll of others.
+Settings: as many threads as its command line has by default and its own benchmark (benchmarks/bench.py) uses, but 2
+where jobs use the CPU, of which 8 in one process take more of it from each other; and the environment variable
+dramatiq_queue_prefetch of its reference, since a process fetches 16 messages at a time without it and drains a fifth
+less. Left at its default is dramatiq_worker_timeout, the longest sleep between two looks at an empty queue: with 5 ms
+in place of 1 s a job begins after 2 ms in place of 5, but the drain is a tenth less.
 """
 
 from __future__ import annotations
