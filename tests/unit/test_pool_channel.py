@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from support.processes import descriptors
 from workd.pool import frames
 from workd.pool.channel import Channel
+from workd.pool.memory import resident_bytes
 from workd.pool.parsing import FrameError, FrameParser
 from workd.pool.slot import Job
 
@@ -100,6 +101,15 @@ def test_the_last_results_are_read_to_the_end_or_until_the_pipe_is_empty(channel
         os.close(channel.results_fd)
         channel.results_fd = -1
         channel._parser = FrameParser(1000)
+
+
+def test_the_channels_of_many_slots_take_no_memory_to_read_into_before_they_have_read() -> None:
+    before = resident_bytes(os.getpid())
+    channels = [Channel(1000) for _ in range(64)]
+    taken = resident_bytes(os.getpid()) - before
+    for one in channels:
+        one.close()
+    assert taken < 8 * 1024 * 1024
 
 
 def test_after_a_wrong_frame_nothing_is_believed(channel: Channel) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import array
 import errno
 import json
+import mmap
 import os
 import socket
 from contextlib import suppress
@@ -66,8 +67,9 @@ class Channel:
         self.results_fd = -1
         self.board_fd = -1
         self._parser = FrameParser(max_result_bytes)
-        # Its own, since a program may have several pools, each with a loop in a thread.
-        self._read_buffer = bytearray(READ_BYTES_PER_TURN)
+        # Its own, since a program may have several pools, each with a loop in a thread; and a mapping, of which only
+        # what has been read into takes memory: most results are small, and there may be many slots.
+        self._read_buffer = mmap.mmap(-1, READ_BYTES_PER_TURN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._broken = False
 
     def close(self) -> None:
