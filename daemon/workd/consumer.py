@@ -14,11 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import structlog
-
 from workd import faultpoints, leases, schedule
 from workd.broker.session import Session
 from workd.errors import BrokerError, FencedError, WrongKeyTypeError
+from workd.log import get_logger
 from workd.pulse import Pulse
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ TAKE_S = 30.0  # what a full batch of the largest messages takes to read and adm
 REDIS_TROUBLE = "Redis is not usable; trying again until it is"
 BLOCK_MS = 2000  # how long a fetch waits for the first entry; also how old the proof of consuming may grow
 
-log = structlog.get_logger("workd.consumer")
+log = get_logger("workd.consumer")
 
 
 @dataclass(frozen=True, slots=True)

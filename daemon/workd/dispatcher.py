@@ -11,13 +11,12 @@ import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from workd import retry, wire
 from workd.broker.ops import Admit, Admitted
 from workd.errors import FencedError
 from workd.flights import Book, Flight
 from workd.intake import Limits, Reader
+from workd.log import get_logger
 from workd.pool.deaths import Crashed, Killed
 from workd.pool.frames import INVALID, UNKNOWN_TASK, encode_job
 from workd.pool.slot import Job
@@ -46,7 +45,7 @@ WRONG_KEY_PAUSE_S = 5.0
 SIZE_WEIGHT = 0.02  # of the newest message in the recent size
 SHOWN_CHARS = 500  # of an error in a log line; the dead letter has all of it
 
-log = structlog.get_logger("workd.dispatcher")
+log = get_logger("workd.dispatcher")
 
 
 class Dispatcher:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import structlog
-
 from workd import faultpoints
 from workd.errors import FencedError
+from workd.log import get_logger
 from workd.schedule import until
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 TAKEOVER_EVERY_S = 1.0
 TAKEOVER_BOUND_S = 30.0  # for a pass that brings a thousand jobs
 
-log = structlog.get_logger("workd.leases")
+log = get_logger("workd.leases")
 
 
 async def renew(

@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import structlog
+from workd.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -26,7 +26,7 @@ CLOCK_PAUSE_S = 0.05
 _NEVER_S = 3600.0  # a look now and then costs nothing, and bounds what a lost note can do
 
 
-log = structlog.get_logger("workd.schedule")
+log = get_logger("workd.schedule")
 
 
 @dataclass(frozen=True, slots=True)

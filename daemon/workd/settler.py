@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import structlog
-
 from workd import faultpoints
 from workd.broker.ops import Bury, Finish, Readd
 from workd.errors import FencedError
+from workd.log import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,7 +38,7 @@ PAUSE_S = 0.05
 STUCK_RETRY_S = 1.0
 SETTLE_BOUND_S = 15.0  # the session gives a call up earlier
 
-log = structlog.get_logger("workd.settler")
+log = get_logger("workd.settler")
 
 
 @dataclass(slots=True)

@@ -17,7 +17,6 @@ import socket
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-import structlog
 import uvloop
 
 from workd import log
@@ -28,6 +27,7 @@ from workd.errors import BrokerError
 from workd.exits import Exit
 from workd.health import HealthServer, addresses
 from workd.intake import Limits
+from workd.log import get_logger
 from workd.pool.core import ProcessPool
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
@@ -51,7 +51,7 @@ SETTLE_GRACE_S = 3.0  # for what the end of a drain has produced
 _ALLOCATIONS_PER_COLLECTION = 50_000
 RESULT_HEADROOM_BYTES = 1024 * 1024  # an outcome's frame is larger than the value in it
 
-_log = structlog.get_logger("workd.supervisor")
+_log = get_logger("workd.supervisor")
 
 
 class State(StrEnum):

@@ -204,8 +204,8 @@ async def test_a_worker_of_the_daemon_has_loaded_no_redis_no_loop_and_no_http(tm
         modules = await owner.run_task("loaded")
     finally:
         await owner.pool.stop(kill=True)
-    # Not on this list, since structlog loads them: asyncio, rich.
-    unwanted = {"redis", "hiredis", "uvloop", "typer", "starlette", "uvicorn", "pydantic_settings"}
+    # Not on this list, since structlog loads it: asyncio.
+    unwanted = {"redis", "hiredis", "uvloop", "typer", "rich", "starlette", "uvicorn", "pydantic_settings"}
     assert "workd.pool.child.taskwork" in modules
     assert {name.partition(".")[0] for name in modules} & unwanted == set()
     assert "workd.pool.core" not in modules

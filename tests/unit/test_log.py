@@ -167,3 +167,16 @@ print("alive", flush=True)
         os.close(reader)
         out, _ = process.communicate("go\n", timeout=30)
     assert out == "alive\n"
+
+
+def test_loading_it_loads_no_rich_and_leaves_rich_to_whoever_wants_it() -> None:
+    code = "import sys; from workd import log; assert 'rich' not in sys.modules; import rich.console"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
+
+
+def test_what_is_bound_later_is_in_each_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json", daemon="d")
+    log.bind(worker_pid=7)
+    structlog.get_logger().info("one")
+    logging.getLogger().info("two")
+    assert [(line["daemon"], line["worker_pid"]) for line in lines(capsys)] == [("d", 7), ("d", 7)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 from workd import log, settings
@@ -26,7 +25,7 @@ def run(
         raise SettingsError("modules", "no task module is named: workd run MODULE…, or modules = [...] in a file")
     log.configure(chosen.log_level, chosen.log_format)
     for warning in loaded.warnings:
-        structlog.get_logger(__name__).warning(warning)
+        log.get_logger(__name__).warning(warning)
 
     from workd import supervisor
 

@@ -5,6 +5,7 @@ Imported by the forkserver alone, so that every worker has all of it from birth.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from workd import log
@@ -19,19 +20,13 @@ if TYPE_CHECKING:
 class TaskWork:
     """Turns a packet's body into a run of a task."""
 
-    def __init__(self, runner: TaskRunner, daemon_id: str, log_level: str, log_format: log.LogFormat) -> None:
-        """Keep what `start` needs in the worker."""
-        self._runner = runner
+    def __init__(self, runner: TaskRunner) -> None:
+        """Keep what runs a task."""
         self._run = runner.run
-        self._daemon_id = daemon_id
-        self._log_level = log_level
-        self._log_format = log_format
 
     def start(self, slot: int) -> None:
         """Have the worker's log lines say whose they are."""
-        import os
-
-        log.configure(self._log_level, self._log_format, daemon=self._daemon_id, worker_pid=os.getpid(), slot=slot)
+        log.bind(worker_pid=os.getpid(), slot=slot)
 
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one task message."""
@@ -44,4 +39,5 @@ def make(
     """Check every task's signature, build the validators, and return the runner and the catalogue."""
     registry.load(modules)
     runner = TaskRunner(daemon_id, max_result_bytes)
-    return TaskWork(runner, daemon_id, log_level, log_format), registry.catalogue()
+    log.configure(log_level, log_format, daemon=daemon_id)  # here, so that no worker has to: that costs each 0.5 MB
+    return TaskWork(runner), registry.catalogue()
