@@ -9,6 +9,7 @@
     commands.py        the Redis commands a producer sends and the shapes of their answers (pure)
     outcomes.py        an outcome as the value or the exception that people get (pure)
     replies.py         which outcomes have come and who waits for which (no I/O)
+    connection.py      one socket: bytes out, answers in, within a deadline
     link.py            one command, one answer, one deadline, over kept connections
     reader.py          the thread that reads reply streams
     handle.py          Handle: one job, seen from its producer

@@ -1,16 +1,14 @@
 """One command, one answer, one deadline: a producer's connections to Redis.
 
 Owned here: the sockets of a synchronous client, kept for reuse, each used by one thread at a time. Called by
-Client, its handles and its reader. redis-py makes and parses the connections; its retries are not used,
+Client, its handles and its reader. redis-py opens the connections; its retries are not used,
 because XADD sent twice is a job run twice: a command is sent again only if its bytes had not all left for
 Redis, for then nobody can have run it. A connection on which anything but an answer came is never used again.
 """
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from redis.connection import ConnectionPool
 from redis.exceptions import (
@@ -24,13 +22,14 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd import redis_url
+from workd.client.connection import Connection, Deadline, pack
 from workd.errors import EnqueueTimeoutError, ServerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
     from workd.client.commands import Command
+    from workd.client.connection import RawConnection
 
 # What Redis says no with, but redis-py takes for a broken connection.
 REFUSALS = (BusyLoadingError, AuthenticationError, AuthorizationError)
@@ -38,7 +37,6 @@ REFUSALS = (BusyLoadingError, AuthenticationError, AuthorizationError)
 _WRITES = frozenset({"XADD", "EVAL", "EVALSHA"})
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "XREAD": 6}  # XREAD COUNT n BLOCK ms STREAMS key
 
-_LEAST_TIMEOUT_S = 0.001
 _KEPT_IDLE = 32
 
 
@@ -109,52 +107,6 @@ def _said(command: Command) -> str:
     return f"{command[0]!s} {command[key_at]!r}"
 
 
-class RawConnection(Protocol):
-    """What is used of redis-py's connections, which have few type hints of their own."""
-
-    _sock: socket.socket | None
-    """None once it is closed, which redis-py does after every error; no release of it has a public way to this."""
-
-    socket_connect_timeout: float | None
-    socket_timeout: float | None
-
-    def connect(self) -> None:
-        """Open the socket and introduce ourselves."""
-
-    def on_connect(self) -> None:
-        """Introduce ourselves on an open socket."""
-
-    def disconnect(self) -> None:
-        """Close; safe twice."""
-
-    def can_read(self, timeout: float) -> bool:
-        """Say whether anything came unasked; raises if the other end has closed."""
-
-    def pack_commands(self, commands: Sequence[Command]) -> list[bytes]:
-        """Write commands as bytes."""
-
-    def send_packed_command(self, command: list[bytes], *, check_health: bool) -> None:
-        """Hand bytes to the kernel."""
-
-    def read_response(self) -> Any:
-        """Read one answer."""
-
-
-class Deadline:
-    """A moment by which a call has to be over, on the monotonic clock."""
-
-    __slots__ = ("_at_s", "span_s")
-
-    def __init__(self, span_s: float) -> None:
-        """Begin now."""
-        self.span_s = span_s
-        self._at_s = time.monotonic() + span_s
-
-    def left_s(self) -> float:
-        """Give the seconds left, never quite nothing: a timeout of 0 would mean non-blocking."""
-        return max(_LEAST_TIMEOUT_S, self._at_s - time.monotonic())
-
-
 class Link:
     """The connections of one client; safe for threads. After a fork the child makes itself a new one."""
 
@@ -163,7 +115,7 @@ class Link:
         self.url = url
         self.deadline_s = deadline_s
         self._class, self._settings = connection_settings(ConnectionPool, url)
-        self._idle: list[RawConnection] = []  # only append and pop, which are atomic
+        self._idle: list[Connection] = []  # only append and pop, which are atomic
         self._closed = False
 
     def call(self, command: Command) -> Any:
@@ -173,116 +125,97 @@ class Link:
         (sent, and no answer within the deadline); NoScriptError of redis-py where a script is called by its
         digest.
         """
-        return self.call_all([command])[0]
+        return self.call_all((command,))[0]
 
     def call_all(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands in one go and return their answers."""
         deadline = Deadline(self.deadline_s)
         connection = self._send(commands, deadline)
-        try:
-            return self._receive(connection, commands, deadline)
-        finally:
-            self._give_back(connection)
+        answers = self._receive(connection, commands, deadline)
+        self._give_back(connection)
+        return accepted(commands, answers, self.url)
 
-    def connect(self, wanted_for: Command, deadline: Deadline) -> RawConnection:
+    def connect(self, wanted_for: Command, deadline: Deadline) -> Connection:
         """Open a connection of the caller's own."""
 
-        def handshake(connection: RawConnection) -> None:
-            connection.socket_timeout = None
-            _limit(connection, deadline)
-            connection.on_connect()
+        def handshake(opening: RawConnection) -> None:
+            opening.socket_timeout = None
+            if opening._sock is not None:  # noqa: SLF001 - see RawConnection
+                opening._sock.settimeout(deadline.left_s())  # noqa: SLF001
+            opening.on_connect()
 
-        connection: RawConnection = self._class(**self._settings, redis_connect_func=handshake)
-        connection.socket_connect_timeout = deadline.left_s()
-        connection.socket_timeout = deadline.left_s()  # what is left for TLS, which comes before the handshake
+        opening: RawConnection = self._class(**self._settings, redis_connect_func=handshake)
+        opening.socket_connect_timeout = deadline.left_s()
+        opening.socket_timeout = deadline.left_s()  # what is left for TLS, which comes before the handshake
         try:
-            connection.connect()
+            opening.connect()
+            return Connection(opening)
         except (RedisError, OSError) as error:
-            connection.disconnect()
+            opening.disconnect()
             raise unreachable(wanted_for, error, self.url) from error
-        return connection
 
-    def ask(self, connection: RawConnection, commands: Sequence[Command], deadline: Deadline) -> list[Any]:
+    def ask(self, connection: Connection, commands: Sequence[Command], deadline: Deadline) -> list[Any]:
         """Do as `call_all`, on a connection of the caller's own; after a refusal it is still good."""
         try:
-            _write(connection, commands, deadline)
+            connection.send(pack(commands), deadline)
         except (RedisError, OSError) as error:
             raise unreachable(commands[0], error, self.url) from error
-        return self._receive(connection, commands, deadline)
+        return accepted(commands, self._receive(connection, commands, deadline), self.url)
 
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
         self._closed = True
         while (connection := self._pop()) is not None:
-            connection.disconnect()
+            connection.close()
 
-    def _send(self, commands: Sequence[Command], deadline: Deadline) -> RawConnection:
+    def _send(self, commands: Sequence[Command], deadline: Deadline) -> Connection:
         """Send on a kept connection, and if that one is dead, once more on a new one."""
+        packed = pack(commands)
         kept = self._take_healthy()
         if kept is not None:
-            with suppress(RedisError, OSError):
-                _write(kept, commands, deadline)
+            try:
+                kept.send(packed, deadline)
+            except OSError:
+                kept.close()
+            else:
                 return kept
         connection = self.connect(commands[0], deadline)
         try:
-            _write(connection, commands, deadline)
-        except (RedisError, OSError) as error:
+            connection.send(packed, deadline)
+        except OSError as error:
+            connection.close()
             raise unreachable(commands[0], error, self.url) from error
         return connection
 
-    def _receive(self, connection: RawConnection, commands: Sequence[Command], deadline: Deadline) -> list[Any]:
-        """Read one answer for each command; the first refusal is raised once all have been read."""
+    def _receive(self, connection: Connection, commands: Sequence[Command], deadline: Deadline) -> list[Any]:
+        """Read one answer for each command, refusals too; unless all came, the connection is closed."""
         answers: list[Any] = []
         try:
-            while len(answers) < len(commands) and _is_open(connection):
-                answers.append(_answer(connection, deadline))
+            for _ in commands:
+                answers.append(connection.read(deadline))  # noqa: PERF401 (how many came is what the error tells)
         except (RedisError, OSError) as error:
+            connection.close()
             raise unanswered(commands[len(answers)], error, self.url, deadline.span_s) from error
-        return accepted(commands, answers, self.url)
+        except BaseException:  # an interrupt: the answer is still to come
+            connection.close()
+            raise
+        return answers
 
-    def _take_healthy(self) -> RawConnection | None:
+    def _take_healthy(self) -> Connection | None:
         while (connection := self._pop()) is not None:
-            with suppress(RedisError, OSError):  # closed by the server while it was idle
-                if not connection.can_read(0):
-                    return connection
-            connection.disconnect()
+            if connection.is_quiet():
+                return connection
+            connection.close()  # by the server while it was idle, as a rule
         return None
 
-    def _pop(self) -> RawConnection | None:
+    def _pop(self) -> Connection | None:
         try:
             return self._idle.pop()
         except IndexError:
             return None
 
-    def _give_back(self, connection: RawConnection) -> None:
-        if not _is_open(connection):  # redis-py has closed it: after any error and any interrupt in mid-answer
-            return
+    def _give_back(self, connection: Connection) -> None:
         if self._closed or len(self._idle) >= _KEPT_IDLE:
-            connection.disconnect()
+            connection.close()
         else:
             self._idle.append(connection)
-
-
-def _write(connection: RawConnection, commands: Sequence[Command], deadline: Deadline) -> None:
-    """Hand all bytes to the kernel, or fail; a command of which bytes are missing is run by nobody."""
-    _limit(connection, deadline)
-    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-
-
-def _answer(connection: RawConnection, deadline: Deadline) -> Any:
-    """Read one answer; a refusal is an answer too, also one after which redis-py ends the connection."""
-    _limit(connection, deadline)
-    try:
-        return connection.read_response()
-    except (ResponseError, *REFUSALS) as refusal:
-        return refusal
-
-
-def _limit(connection: RawConnection, deadline: Deadline) -> None:
-    """Let the next operations on the socket take no longer than what is left."""
-    if connection._sock is not None:  # noqa: SLF001
-        connection._sock.settimeout(deadline.left_s())  # noqa: SLF001
-
-
-def _is_open(connection: RawConnection) -> bool:
-    return connection._sock is not None  # noqa: SLF001

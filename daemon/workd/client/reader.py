@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import random
-import socket
 import threading
 import time
 from contextlib import suppress
@@ -19,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from workd.client import commands
 from workd.client.commands import REFRESH_S, TRIM_EVERY
-from workd.client.link import Deadline
+from workd.client.connection import Deadline
 from workd.errors import ClientError, MessageError
 
 if TYPE_CHECKING:
-    from workd.client.link import Link, RawConnection
+    from workd.client.connection import Connection
+    from workd.client.link import Link
     from workd.client.replies import ReplyTable
 
 FIRST_BACKOFF_S = 0.05
@@ -44,7 +44,7 @@ class ReplyReader:
         self._table = table
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._connection: RawConnection | None = None  # the one that the thread reads
+        self._connection: Connection | None = None  # the one that the thread reads
         self._queues: frozenset[str] = frozenset()  # written by watch(), read by the thread
         self._positions: dict[str, str] = {}  # the thread's alone
         self._untrimmed = 0
@@ -74,10 +74,8 @@ class ReplyReader:
         """End the thread without talking to the server: nobody holds the client any more, and this is any thread."""
         self.stopping.set()
         connection = self._connection
-        sock = connection._sock if connection is not None else None  # noqa: SLF001 - see RawConnection
-        if sock is not None:
-            with suppress(OSError):  # its read ends at once, instead of holding a connection for a while
-                sock.shutdown(socket.SHUT_RDWR)
+        if connection is not None:
+            connection.interrupt()  # its read ends at once, instead of holding a connection for a while
 
     def _wake(self) -> None:
         for queue in self._table.live:
@@ -104,13 +102,13 @@ class ReplyReader:
         finally:
             self._table.set_live(frozenset())
             self._connection = None
-            connection.disconnect()
+            connection.close()
 
-    def _connect(self) -> RawConnection:
+    def _connect(self) -> Connection:
         wanted_for = commands.wake(min(self._queues), self._table.name)
         return self._link.connect(wanted_for, Deadline(self._link.deadline_s))
 
-    def _refresh(self, connection: RawConnection) -> None:
+    def _refresh(self, connection: Connection) -> None:
         queues = self._queues
         try:
             for queue in queues:
@@ -122,7 +120,7 @@ class ReplyReader:
         finally:
             self._look_up(connection)
 
-    def _look_up(self, connection: RawConnection) -> None:
+    def _look_up(self, connection: Connection) -> None:
         for queue, job_ids in self._table.waiting().items():
             for some in commands.id_chunks(job_ids):
                 ask = [commands.results(queue, some)]
@@ -130,7 +128,7 @@ class ReplyReader:
                 for raw in filter(None, found):
                     self._deliver(queue, raw)
 
-    def _read_until(self, connection: RawConnection, refresh_at_s: float) -> None:
+    def _read_until(self, connection: Connection, refresh_at_s: float) -> None:
         while not self.stopping.is_set() and self._queues == self._table.live:
             block_s = refresh_at_s - time.monotonic()
             if block_s <= 0:
@@ -145,7 +143,7 @@ class ReplyReader:
             if self._untrimmed >= TRIM_EVERY:
                 self._trim(connection)
 
-    def _trim(self, connection: RawConnection) -> None:
+    def _trim(self, connection: Connection) -> None:
         sent = [commands.trim(queue, self._table.name, last_id) for queue, last_id in self._positions.items()]
         self._link.ask(connection, sent, Deadline(self._link.deadline_s))
         self._untrimmed = 0

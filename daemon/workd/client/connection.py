@@ -1,0 +1,142 @@
+"""One socket to Redis: bytes out, answers in, and no wait longer than a deadline.
+
+Owned here: the use of a socket that redis-py has opened and introduced (URL, TLS, password, database). From then on
+hiredis reads the answers and redis-py is asked for nothing but to close: what it does around a command costs several
+times what the command does. Called by link.py, which says what an error means.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import hiredis
+from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workd.client.commands import Command
+
+_LEAST_TIMEOUT_S: Final = 0.001
+_LATE_PART: Final = 1.01
+_READ_BYTES: Final = 65_536
+_NOTHING: Final = object()
+
+
+class Deadline:
+    """A moment by which a call has to be over, on the monotonic clock."""
+
+    __slots__ = ("_at_s", "span_s")
+
+    def __init__(self, span_s: float) -> None:
+        """Begin now."""
+        self.span_s = span_s
+        self._at_s = time.monotonic() + span_s
+
+    def left_s(self) -> float:
+        """Give the seconds left, never quite nothing: a timeout of 0 would mean non-blocking."""
+        return max(_LEAST_TIMEOUT_S, self._at_s - time.monotonic())
+
+
+class RawConnection(Protocol):
+    """What is used of redis-py's connections, which have few type hints of their own."""
+
+    _sock: socket.socket | None
+    """No release of redis-py has a public way to it."""
+
+    socket_connect_timeout: float | None
+    socket_timeout: float | None
+
+    def connect(self) -> None:
+        """Open the socket and introduce ourselves."""
+
+    def on_connect(self) -> None:
+        """Introduce ourselves on an open socket."""
+
+    def disconnect(self) -> None:
+        """Close; safe twice, and harmless to the parent's socket in a forked child."""
+
+
+class Connection:
+    """An open connection, used by one thread at a time. After any error it is to be closed.
+
+    Its methods raise OSError (TimeoutError: the deadline; ConnectionError: the other end has gone) and
+    InvalidResponse (that is no Redis).
+    """
+
+    __slots__ = ("_opened", "_reader", "_sock", "_timeout_s", "_watched")
+
+    def __init__(self, opened: RawConnection) -> None:
+        """Take over what redis-py has opened. ConnectionError if it has been closed again."""
+        sock = opened._sock  # noqa: SLF001 - see RawConnection
+        if sock is None:
+            raise ConnectionAbortedError("it was closed at once")
+        self._opened = opened
+        self._sock = sock
+        self._timeout_s = 0.0  # none of ours yet
+        self._watched = select.poll()
+        self._watched.register(sock, select.POLLIN)
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=_refusal, notEnoughData=_NOTHING)
+
+    def is_quiet(self) -> bool:
+        """Say whether nothing came unasked: what can be read now is a farewell, or an answer that is not ours."""
+        return not (self._watched.poll(0) or self._reader.has_data())
+
+    def send(self, packed: bytes, deadline: Deadline) -> None:
+        """Hand all bytes to the kernel, or fail; a command of which bytes are missing is run by nobody."""
+        self._limit(deadline.left_s())
+        self._sock.sendall(packed)
+
+    def read(self, deadline: Deadline) -> Any:
+        """Read one answer; a refusal is an answer too, and is returned: redis-py's ResponseError or NoScriptError."""
+        is_last_look = False
+        while (answer := self._reader.gets()) is _NOTHING:
+            if is_last_look:  # else an answer that comes in crumbs would outlast any deadline
+                raise TimeoutError("no whole answer in time")
+            left_s = deadline.left_s()
+            is_last_look = left_s <= _LEAST_TIMEOUT_S
+            self._limit(left_s)
+            received = self._sock.recv(_READ_BYTES)
+            if not received:
+                raise ConnectionResetError("the server has closed it")
+            self._reader.feed(received)
+        return answer
+
+    def interrupt(self) -> None:
+        """End a read that is under way in another thread: it fails."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close; safe twice."""
+        self._opened.disconnect()
+
+    def _limit(self, left_s: float) -> None:
+        """Let the next operation take no longer than what is left.
+
+        A hundredth more is let pass, which spares a system call: in a quick call next to nothing of the time is gone.
+        """
+        if not left_s <= self._timeout_s <= left_s * _LATE_PART:
+            self._sock.settimeout(left_s)
+            self._timeout_s = left_s
+
+
+def pack(commands: Sequence[Command]) -> bytes:
+    """Write commands as bytes."""
+    if len(commands) == 1:
+        return _packed(commands[0])
+    return b"".join(map(_packed, commands))
+
+
+def _packed(command: Command) -> bytes:
+    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub says one element, it takes more
+    return packed
+
+
+def _refusal(text: str) -> ResponseError:
+    """Make an exception of a refusal; unlike redis-py, for which some of them are broken connections."""
+    return (NoScriptError if text.startswith("NOSCRIPT") else ResponseError)(text)
