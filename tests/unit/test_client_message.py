@@ -10,6 +10,7 @@ import pytest
 from workd import wire
 from workd.client.message import (
     DEFAULT_RESULT_TTL_S,
+    Drafts,
     JobOptions,
     build,
     check_queue,
@@ -37,9 +38,10 @@ def plain(x: int) -> int:
 
 
 def message_of(what: str | Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
-    raw = build(resolve(what), args, kwargs, {})
+    raw = build(draft(what, JobOptions(result_ttl=0), "q", "name"), args, kwargs)
     wire.decode(raw)
     message: dict[str, Any] = json.loads(raw)
+    assert message.pop("result_ttl") == 0
     return message
 
 
@@ -74,6 +76,42 @@ def test_what_cannot_become_a_message_is_refused_by_name(what: Any, args: tuple[
     with pytest.raises(InvalidJobError) as caught:
         message_of(what, *args)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("positional", range(5))
+@pytest.mark.parametrize("kwargs", [{}, {"b": 1}, {"c": 1}, {"z": 1}])
+@pytest.mark.parametrize(
+    "signature",
+    [
+        "",
+        "a",
+        "a, b=2",
+        "a, b, /, c=3",
+        "*a",
+        "a, *b",
+        "*, a",
+        "a, *, c",
+        "a, *, c=3",
+        "a=1, **c",
+        "*a, c",
+        "a, *b, **c",
+    ],
+)
+def test_a_call_is_refused_exactly_if_python_refuses_it(
+    signature: str, kwargs: dict[str, int], positional: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = eval(f"lambda {signature}: None")
+    monkeypatch.setattr(registry, "_by_name", {})
+    monkeypatch.setattr(registry, "_by_function", {})
+    task(name="client.called")(function)
+    args = tuple(range(positional))
+    try:
+        function(*args, **kwargs)
+    except TypeError:
+        with pytest.raises(InvalidJobError, match=r"client\.called\("):
+            message_of(function, *args, **kwargs)
+    else:
+        assert message_of(function, *args, **kwargs)["task"] == "client.called"
 
 
 def test_an_annotation_that_names_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +221,35 @@ def test_replies_are_asked_for_only_when_a_result_is_kept() -> None:
     unkept = draft("square", JobOptions(result_ttl=0), "q", "name")
     assert unkept.fields == {"result_ttl": 0}
     assert not unkept.kept
+
+
+def test_a_draft_is_kept_for_the_same_task_only() -> None:
+    drafts = Drafts(JobOptions(), "q")
+    kept = drafts.of("square", "name")
+    assert drafts.of("square", "name") is kept
+    assert drafts.of("cube", "name").target.name == "cube"
+    assert drafts.of(double, "name").queue == "images"
+
+
+def test_a_draft_is_made_anew_where_replies_go_elsewhere() -> None:
+    drafts = Drafts(JobOptions(), "q")
+    drafts.of("square", "parent")
+    assert json.loads(build(drafts.of("square", "child"), (), {}))["reply_to"] == "child"
+
+
+def test_a_delay_counts_from_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    drafts = Drafts(JobOptions(delay_s=5), "q")
+    for now_s in (1_000.0, 2_000.0):
+        monkeypatch.setattr("workd.client.message.time.time", lambda now_s=now_s: now_s)
+        assert drafts.of("square", "name").fields["run_at"] == now_s + 5
+
+
+def test_names_that_are_made_up_all_the_time_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workd.client.message._KEPT_DRAFTS", 3)
+    drafts = Drafts(JobOptions(), "q")
+    for number in range(10):
+        assert drafts.of(f"task-{number}", "name").target.name == f"task-{number}"
+        assert len(drafts._known) <= 3
 
 
 def test_one_id_is_not_given_to_many() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from workd.client import message
 from workd.client.async_core import AsyncCore
 from workd.client.handle import AsyncHandle, Job
-from workd.client.message import DEFAULT_QUEUE, JobOptions
+from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class AsyncClient:
         self.core = AsyncCore(url, deadline_s)
         self._queue = queue
         self._options = JobOptions()
+        self._drafts = Drafts(self._options, queue)
 
     def with_options(self, **options: Unpack[Options]) -> AsyncClient:
         """Return a view of this client for jobs with these options; see `Client.with_options`."""
@@ -49,6 +50,7 @@ class AsyncClient:
         view.core = self.core
         view._queue = self._queue
         view._options = message.merged(self._options, options)
+        view._drafts = Drafts(view._options, self._queue)
         return view
 
     @overload
@@ -59,7 +61,7 @@ class AsyncClient:
     async def enqueue(self, task: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> AsyncHandle[Any]:
         """Put one job on its queue and return its handle once Redis has it. Raises as `Client.enqueue`."""
         draft = self.draft(task)
-        return await self.core.enqueue(draft, message.build(draft.target, args, kwargs, draft.fields))
+        return await self.core.enqueue(draft, message.build(draft, args, kwargs))
 
     @overload
     async def enqueue_many(
@@ -74,7 +76,7 @@ class AsyncClient:
         """Put one job per tuple of arguments on the queue; see `Client.enqueue_many`."""
         message.refuse_own_id(self._options.id)
         draft = self.draft(task)
-        raws = (message.build(draft.target, args, {}, draft.fields) for args in args_of_each)
+        raws = (message.build(draft, args, {}) for args in args_of_each)
         handles: list[AsyncHandle[Any]] = []
         try:
             async for some in self.core.enqueue_many(draft, raws):
@@ -104,4 +106,4 @@ class AsyncClient:
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""
-        return message.draft(task, self._options, self._queue, self.core.replies.name)
+        return self._drafts.of(task, self.core.replies.name)

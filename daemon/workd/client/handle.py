@@ -8,8 +8,7 @@ alive.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 from workd.client.outcomes import value_of
 from workd.errors import ResultGoneError, ResultTimeoutError
@@ -29,8 +28,7 @@ R_co = TypeVar("R_co", covariant=True)
 _ENTRY_ID = re.compile(r"\d+-\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What a producer knows of a job.
 
     `table` is where its replies come in (None: they go to nobody here), `mark` the table's mark before the
@@ -51,17 +49,18 @@ class Job:
     @classmethod
     def of(cls, draft: Draft, entry_id: str, table: ReplyTable, mark: int) -> Job:
         """Make the job that a message made from `draft` became."""
-        return cls(
-            queue=draft.queue,
-            id=draft.own_id or entry_id,
-            task=draft.target.name,
-            adapter=draft.target.adapter,
-            table=table if draft.kept else None,
-            mark=mark,
-            own_id=draft.own_id is not None,
-            unique=draft.unique,
-            kept=draft.kept,
-            entry_id=entry_id,
+        target, own_id, kept = draft.target, draft.own_id, draft.kept
+        return cls(  # in the order of the fields, which is twice as quick as by name, and made for each job
+            draft.queue,
+            own_id or entry_id,
+            target.name,
+            target.adapter,
+            table if kept else None,
+            mark,
+            own_id is not None,
+            draft.unique,
+            kept,
+            entry_id,
         )
 
     @classmethod

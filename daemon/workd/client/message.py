@@ -8,6 +8,7 @@ there. The rules of the wire are asked of `workd.wire`, never repeated. Does no 
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_QUEUE = "default"
 DEFAULT_RESULT_TTL_S = 3600.0
+_KEPT_DRAFTS = 1_000  # far more than a program has tasks: names may be made up while it runs
 
 # Values of these types are the same before and after JSON: nothing is to be made of them.
 _PLAIN = (int, str, float, bool, type(None), Any)
@@ -105,16 +107,19 @@ class Target:
     queue: str | None = None
     result_ttl_s: float | None = None
     signature: inspect.Signature | None = None
+    fitting: range = range(0)  # so many arguments by position, and none by name, are sure to fit the signature
     adapter: TypeAdapter[Any] | None = None  # None: the JSON value is the value
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What all messages of one call have in common."""
+    """What all messages of one call have in common; `head` is what all of them begin with."""
 
     target: Target
     queue: str
     fields: Mapping[str, Any]
+    head: bytes
+    reply_name: str
     own_id: str | None
     unique: bool
     kept: bool
@@ -133,10 +138,36 @@ def draft(task: str | Callable[..., Any], options: JobOptions, client_queue: str
         target=target,
         queue=options.queue or target.queue or client_queue,
         fields=fields,
+        head=to_json({"task": target.name, **fields})[:-1],
+        reply_name=reply_name,
         own_id=options.id,
         unique=options.unique is not None,
         kept=result_ttl_s > 0,
     )
+
+
+class Drafts:
+    """The drafts of one client's view, kept for the next call of the same task. Safe for threads."""
+
+    __slots__ = ("_client_queue", "_known", "_options")
+
+    def __init__(self, options: JobOptions, client_queue: str) -> None:
+        """Begin with none."""
+        self._options = options
+        self._client_queue = client_queue
+        self._known: dict[str | Callable[..., Any], Draft] = {}
+
+    def of(self, task: str | Callable[..., Any], reply_name: str) -> Draft:
+        """Return the draft for jobs of this task whose replies go to `reply_name`: as `draft`, and raises as it."""
+        known = self._known.get(task)
+        if known is not None and known.reply_name == reply_name:  # it is another one in a forked child
+            return known
+        made = draft(task, self._options, self._client_queue, reply_name)
+        if self._options.delay_s is None:  # else what it says is as of now
+            if len(self._known) >= _KEPT_DRAFTS:
+                self._known.clear()
+            self._known[task] = made
+        return made
 
 
 def refuse_own_id(own_id: str | None) -> None:
@@ -166,39 +197,60 @@ def resolve(task: str | Callable[..., Any]) -> Target:
             f"{_name_of(task)} is not a task: decorate it with @task, or give the registered name as a string"
         )
     options = known.options
+    signature = inspect.signature(task)
     return Target(
         name=known.name,
         queue=options.queue if options.queue != DEFAULT_QUEUE else None,
         result_ttl_s=options.result_ttl,
-        signature=inspect.signature(task),
+        signature=signature,
+        fitting=_fitting(signature),
         adapter=_return_adapter(task),
     )
 
 
-def build(target: Target, args: Sequence[Any], kwargs: Mapping[str, Any], fields: Mapping[str, Any]) -> bytes:
-    """Write one message; `fields` are the envelope's other fields, ready for JSON."""
-    if target.signature is not None:
+def build(of: Draft, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
+    """Write one message."""
+    target = of.target
+    if target.signature is not None and (kwargs or len(args) not in target.fitting):
         _check_call(target.name, target.signature, args, kwargs)
-    message: dict[str, Any] = {"task": target.name, **fields}
+    given: dict[str, Any] = {}
     if args:
-        message["args"] = args
+        given["args"] = args
     if kwargs:
-        message["kwargs"] = kwargs
+        given["kwargs"] = kwargs
+    if not given:
+        return of.head + b"}"
     try:
-        raw = to_json(message)
+        raw = to_json(given)
     except (ValueError, RecursionError) as error:  # an unknown type, a circle, text that is not Unicode
         raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
     try:
         refuse_non_finite(raw)
     except ValueError as error:
         raise InvalidJobError(f"{target.name}: {error}") from None
-    return raw
+    return of.head + b"," + raw[1:]
 
 
 def check_queue(queue: str) -> None:
     """Refuse what cannot be a queue's name."""
     if QUEUE_RULE.fullmatch(queue) is None:
         raise InvalidJobError(f"queue: {queue!r} is no queue name: it must match {QUEUE_RULE.pattern}")
+
+
+def _fitting(signature: inspect.Signature) -> range:
+    """Count for once what Signature.bind, which takes longer than all else of a message, counts at each call."""
+    least = most = 0
+    for parameter in signature.parameters.values():
+        has_default = parameter.default is not parameter.empty
+        match parameter.kind:
+            case parameter.POSITIONAL_ONLY | parameter.POSITIONAL_OR_KEYWORD:
+                most += 1
+                least += not has_default
+            case parameter.VAR_POSITIONAL:
+                most = sys.maxsize - 1
+            case parameter.KEYWORD_ONLY if not has_default:
+                return range(0)
+    return range(least, most + 1)
 
 
 def _check_call(name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:

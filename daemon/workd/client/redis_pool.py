@@ -76,7 +76,7 @@ class RedisPool:
         self._require_open()
         result: AsyncResult[Any] = AsyncResult(self._callbacks, callback, error_callback)
         draft = self._draft(func)
-        raw = message.build(draft.target, tuple(args), kwds or {}, draft.fields)
+        raw = message.build(draft, tuple(args), kwds or {})
         self._subscribe([self._client.core.enqueue(draft, raw)], [result.end])
         return result
 
@@ -245,7 +245,7 @@ def _gone() -> PoolClosedError:
 
 
 def _messages(draft: Draft, args_of_each: Iterable[Iterable[Any]]) -> Iterator[bytes]:
-    return (message.build(draft.target, tuple(args), {}, draft.fields) for args in args_of_each)
+    return (message.build(draft, tuple(args), {}) for args in args_of_each)
 
 
 def _value_or_error(outcome: Outcome, job: Job) -> tuple[Any, BaseException | None]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from workd.client import message
 from workd.client.core import Core
 from workd.client.handle import Handle, Job
-from workd.client.message import DEFAULT_QUEUE, JobOptions
+from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Client:
         self.core = Core(url, deadline_s)
         self._queue = queue
         self._options = JobOptions()
+        self._drafts = Drafts(self._options, queue)
 
     def with_options(self, **options: Unpack[Options]) -> Client:
         """Return a view of this client, sharing its connections, whose jobs are enqueued with these options.
@@ -55,6 +56,7 @@ class Client:
         view.core = self.core
         view._queue = self._queue
         view._options = message.merged(self._options, options)
+        view._drafts = Drafts(view._options, self._queue)
         return view
 
     @overload
@@ -70,7 +72,7 @@ class Client:
         queued: only with an `id` of one's own is it harmless to enqueue it again.
         """
         draft = self.draft(task)
-        return self.core.enqueue(draft, message.build(draft.target, args, kwargs, draft.fields))
+        return self.core.enqueue(draft, message.build(draft, args, kwargs))
 
     @overload
     def enqueue_many(self, task: Callable[..., R], args_of_each: Iterable[tuple[Any, ...]], /) -> list[Handle[R]]: ...
@@ -86,7 +88,7 @@ class Client:
         """
         message.refuse_own_id(self._options.id)
         draft = self.draft(task)
-        raws = (message.build(draft.target, args, {}, draft.fields) for args in args_of_each)
+        raws = (message.build(draft, args, {}) for args in args_of_each)
         handles: list[Handle[Any]] = []
         try:
             for some in self.core.enqueue_many(draft, raws):
@@ -116,4 +118,4 @@ class Client:
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""
-        return message.draft(task, self._options, self._queue, self.core.replies.name)
+        return self._drafts.of(task, self.core.replies.name)
