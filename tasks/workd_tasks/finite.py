@@ -9,25 +9,37 @@ from __future__ import annotations
 import json
 from typing import Final, NoReturn
 
+from pydantic_core import from_json
+
 MAX_DIGITS: Final = 4300  # of an integer: Python's own limit, which pydantic has too
 _BLOCK: Final = MAX_DIGITS // 2
-_LOOKS: Final = 16
+_LOOKS: Final = 8
+_SHORT_BYTES: Final = 4096  # of a text: to parse it costs less than to look twice
 
 
 def refuse_non_finite(raw: bytes) -> None:
     """Raise `ValueError` if the valid JSON in `raw` has NaN or an infinity for a number."""
-    if _has(raw, b"N", b"NaN") or _has(raw, b"I", b"Infinity"):  # may still be part of a string
+    if not (_may_have(raw, b"N", b"NaN") or _may_have(raw, b"I", b"Infinity")):
+        return
+    try:
+        from_json(raw, allow_inf_nan=False)  # ten times as fast as the search for a word
+    except ValueError:  # or an integer that it does not take, which is another's business
         json.loads(raw, parse_constant=_refuse, parse_int=len)
 
 
-def _has(raw: bytes, letter: bytes, word: bytes) -> bool:
-    """Look for `word` by its first letter: one letter is found a hundred times as fast, unless there are many of it."""
+def _may_have(raw: bytes, letter: bytes, word: bytes) -> bool:
+    """Look for `word`, which may be a part of a string, by its first letter: that is found at the speed of memory.
+
+    Where there are many of that letter, nobody knows.
+    """
     at = raw.find(letter)
+    if at < 0 or len(raw) <= _SHORT_BYTES:
+        return at >= 0
     for _ in range(_LOOKS):
         if at < 0 or raw.startswith(word, at):
             return at >= 0
         at = raw.find(letter, at + 1)
-    return word in raw
+    return at >= 0
 
 
 def refuse_huge_integers(raw: bytes) -> None:

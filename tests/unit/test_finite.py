@@ -20,3 +20,9 @@ def test_a_huge_integer_is_told_by_its_own_error_whatever_stands_beside_it() -> 
     refuse_non_finite(raw)
     with pytest.raises(ValueError, match="5,001 digits"):
         refuse_huge_integers(raw)
+
+
+@pytest.mark.parametrize("size", [100, 5000, 100_000])
+def test_words_in_strings_are_not_read_by_the_slow_reader(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("parsed in Python"))
+    refuse_non_finite(b'["NaN and Infinity", "' + b"N I " * (size // 4) + b'"]')
