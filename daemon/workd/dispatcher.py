@@ -207,9 +207,8 @@ class Dispatcher:
                 continue
             counters = entry.counters
             flight.pool_key = self._pool.next_key()
-            body = encode_job(
-                flight.job_id.encode(), envelope.task.encode(), counters.attempts + 1, flight.delivery, entry.message
-            )
+            name, task = flight.job_id.encode(), envelope.task.encode()
+            body = encode_job(name, task, counters.attempts + 1, flight.delivery, entry.message, *flight.arguments)
             alone = bool(counters.crashes or counters.takeovers)
             patient = envelope.reply_to is None
             jobs.append(Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient))

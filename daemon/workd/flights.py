@@ -24,7 +24,7 @@ class Flight:
 
     entry: Entry
     job_id: str
-    envelope: Envelope | None = None  # None: its message could not be decoded
+    envelope: Envelope | None = None  # without the arguments; None: its message could not be decoded
     policy: Policy | None = None
     timeout_s: float = 0.0
     result_ttl_s: float = 0.0
@@ -33,6 +33,7 @@ class Flight:
     complaint: str = ""  # why Redis would not take its settlement
     cancelled: bool = False  # its worker was killed since somebody cancelled it
     dropped: bool = False  # somebody else's now: whatever comes of it is ignored
+    arguments: tuple[int, int] = (0, 0)  # where they stand in the message, if nobody has parsed them yet
 
     @property
     def task(self) -> str:

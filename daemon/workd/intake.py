@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workd import retry, wire
+from workd import excerpt, retry, wire
 from workd.errors import InvalidMessageError, UnknownVersionError
 from workd.flights import Flight
 
@@ -58,11 +58,12 @@ class Reader:
             text = f"the message has {len(message)} bytes, max_message_bytes is {limit}: send a reference instead"
             return flight, _refused(wire.DeadReason.TOO_LARGE, "MessageTooLarge", text)
         try:
-            envelope = wire.decode(message)
+            envelope, start, end = excerpt.read(message)
         except InvalidMessageError as error:
             return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", "; ".join(error.details))
         except UnknownVersionError as error:
             return flight, retry.TaskUnknown(wire.ErrorInfo(type="UnknownVersion", message=str(error)), self._wall())
+        flight.arguments = start, end
         self._apply_terms(flight, envelope)
         return flight, None
 

@@ -53,6 +53,7 @@ class Signature:
         "_dump",
         "_exact_type",
         "_needs_nothing",
+        "_positional",
         "_returns",
         "_schema",
         "_whole",
@@ -66,6 +67,7 @@ class Signature:
         self._call_signature = inspect.signature(fn)
         self._schema = _arguments_schema(task, fn, "arguments-v3")
         self._by_name = SchemaValidator(self._schema, _STRICT).validate_json
+        self._positional: Callable[[bytes], Any] | None = None
         self._whole = _message_validator(_arguments_schema(task, fn, "arguments")).validate_json
         self._needs_nothing = self._fits(b"{}")
         self._returns = returns = _return_type(task, fn)
@@ -91,6 +93,16 @@ class Signature:
         if self._needs_nothing and not args:
             return (), {}
         return self._bind_by_name(message)
+
+    def bind_positional(self, arguments: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Do the same with the JSON array of all arguments, which nobody has parsed before; `bind` has better words."""
+        if self._positional is None:  # only for long messages
+            schema = _arguments_schema(self.task, self.task.fn, "arguments")
+            self._positional = SchemaValidator(schema, _STRICT).validate_json
+        try:
+            return cast("tuple[tuple[Any, ...], dict[str, Any]]", self._positional(arguments))
+        except ValidationError as error:
+            raise ArgumentsError from error
 
     def dump(self, value: object) -> bytes:
         """Return `value` as JSON; raises `ResultError` when JSON or the return annotation cannot hold it."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from workd import excerpt
 from workd.pool import frames
 from workd.pool.child.runner import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, RunnerJob, TaskRunner
 from workd.wire import ErrorInfo
@@ -259,3 +260,39 @@ def test_a_worker_loads_neither_redis_nor_asyncio() -> None:
     paths = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def run_unread(raw: str) -> tuple[int, Any]:
+    """Run a long message as the supervisor hands it over, without having looked at its arguments."""
+    message = raw.encode()
+    _, start, end = excerpt.read(message)
+    assert end
+    kind, payload = TaskRunner("d", 1000).run(RunnerJob("1-0", "length", 1, 1, memoryview(message), start, end))
+    return kind, json.loads(payload)
+
+
+def test_arguments_that_nobody_has_parsed_yet_are_refused_as_if_somebody_had() -> None:
+    calls: list[int] = []
+
+    @task
+    def length(text: str, more: Any = None) -> int:
+        calls.append(len(text))
+        return len(text)
+
+    long = "NaN" * 1000
+    assert run_unread(f'{{"task":"length","args":["{long}"]}}') == (frames.RETURNED, 3000)
+    assert run_unread(f'{{"task":"length","args":["{long}", "Infinity"],"timeout":1}}') == (frames.RETURNED, 3000)
+    assert calls == [3000, 3000]
+    for raw, kind, words in (
+        (f'["{long}", NaN]', "InvalidMessage", "NaN is not a JSON number"),
+        (f'["{long}", -Infinity]', "InvalidMessage", "-Infinity is not a JSON number"),
+        (f'["{long}" 1]', "InvalidMessage", "Invalid JSON: expected"),
+        (f'["{long}"],"args":["a"]', "InvalidMessage", "more than once"),
+        (f'["{long}"],"priority":[1]', "InvalidMessage", "priority: Extra inputs"),
+        (f'[["{long}"]]', "InvalidArguments", "text: Input should be a valid string"),
+        (f'["{long}", 1, 2]', "InvalidArguments", "too many positional arguments"),
+    ):
+        found, told = run_unread(f'{{"task":"length","args":{raw}}}')
+        assert (found, told["type"]) == (frames.INVALID, kind)
+        assert words in told["message"]
+    assert len(calls) == 2

@@ -39,7 +39,8 @@ MAX_PACKET: Final = PACKET_HEAD.size + LIMITS.size + MAX_INLINE_BODY
 
 MAX_PAYLOAD_BYTES: Final = 2**32 - 1  # what the head of a frame can say
 FRAME_HEAD: Final = struct.Struct("<IBQdd")  # payload's length, kind, key, started and ended as epoch seconds
-JOB_HEAD: Final = struct.Struct("<IIHH")  # attempt, delivery, length of the id, length of the task's name
+# attempt, delivery, length of the id and of the task's name, first and last of the arguments if they are left to it
+JOB_HEAD: Final = struct.Struct("<IIHHII")
 
 
 def encode_frame(kind: int, key: int, started_at: float, ended_at: float, payload: bytes) -> bytes:
@@ -47,18 +48,21 @@ def encode_frame(kind: int, key: int, started_at: float, ended_at: float, payloa
     return FRAME_HEAD.pack(len(payload), kind, key, started_at, ended_at) + payload
 
 
-def encode_job(job_id: bytes, task: bytes, attempt: int, delivery: int, message: bytes) -> bytes:
-    """Return the body of a job packet for a task message."""
-    return b"".join((JOB_HEAD.pack(attempt, delivery, len(job_id), len(task)), job_id, task, message))
+def encode_job(
+    job_id: bytes, task: bytes, attempt: int, delivery: int, message: bytes, start: int = 0, end: int = 0
+) -> bytes:
+    """Return the body of a job packet for a task message; `start` and `end` as in `excerpt.Excerpt`."""
+    head = JOB_HEAD.pack(attempt, delivery, len(job_id), len(task), start, end)
+    return b"".join((head, job_id, task, message))
 
 
-def decode_job(body: memoryview) -> tuple[str, str, int, int, memoryview]:
-    """Return id, task, attempt, delivery and message of a body made by `encode_job`."""
-    attempt, delivery, id_length, task_length = JOB_HEAD.unpack_from(body)
+def decode_job(body: memoryview) -> tuple[str, str, int, int, memoryview, int, int]:
+    """Return id, task, attempt, delivery, message, start and end of a body made by `encode_job`."""
+    attempt, delivery, id_length, task_length, start, end = JOB_HEAD.unpack_from(body)
     id_end = JOB_HEAD.size + id_length
     task_end = id_end + task_length
     job_id = str(body[JOB_HEAD.size : id_end], "utf-8")
-    return job_id, str(body[id_end:task_end], "utf-8"), attempt, delivery, body[task_end:]
+    return job_id, str(body[id_end:task_end], "utf-8"), attempt, delivery, body[task_end:], start, end
 
 
 def spill(body: bytes) -> int:

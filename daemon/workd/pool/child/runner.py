@@ -11,12 +11,13 @@ A `SoftTimeout` strikes only in the task's function itself (see `alarm`), and is
 from __future__ import annotations
 
 import traceback as tracebacks
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from workd import wire
+from workd import excerpt, wire
+from workd.errors import InvalidMessageError
 from workd.pool import frames
 from workd.pool.child import alarm
 from workd_tasks import registry, signature
@@ -36,13 +37,18 @@ _OWN_FILES: Final = frozenset({__file__, signature.__file__})
 
 
 class RunnerJob(NamedTuple):
-    """One job as the worker got it; `message` is the envelope, byte for byte."""
+    """One job as the worker got it; `message` is the envelope, byte for byte.
+
+    `start` and `end` say where in it the arguments stand, if nobody has parsed them yet (see `excerpt`).
+    """
 
     id: str
     task: str
     attempt: int
     delivery: int
     message: bytes | memoryview
+    start: int = 0
+    end: int = 0
 
 
 class TaskRunner:
@@ -82,7 +88,7 @@ class TaskRunner:
         )
         try:
             call = signature.of(task)
-            args, kwargs = call.bind(bytes(job.message))
+            args, kwargs = call.bind(bytes(job.message)) if not job.end else _bind_unread(call, job)
             try:
                 alarm.arm()
                 value = task.fn(*args, **kwargs)
@@ -98,11 +104,33 @@ class TaskRunner:
         return frames.RETURNED, payload
 
 
+class _UnreadableError(Exception):
+    """The message turns out to be none."""
+
+
+def _bind_unread(call: signature.Signature, job: RunnerJob) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Bind arguments that the supervisor has not looked at; raises `_UnreadableError` if they are no JSON."""
+    arguments = bytes(job.message[job.start : job.end])
+    try:
+        try:
+            found = call.bind_positional(arguments)
+        except ArgumentsError:
+            message = bytes(job.message)
+            excerpt.check(message, arguments)
+            return call.bind(message)
+        excerpt.refuse_non_finite_in(arguments)
+    except InvalidMessageError as error:
+        raise _UnreadableError("; ".join(error.details)) from error
+    return found
+
+
 def _raised(task: str, error: BaseException) -> tuple[int, bytes]:
     """Tell what the exception says about the job."""
     match error:
         case ArgumentsError():
             return frames.INVALID, _info("InvalidArguments", f"task {task!r}: {_fault(error.__cause__)}")
+        case _UnreadableError():
+            return frames.INVALID, _info("InvalidMessage", str(error))
         case Reject():
             return frames.REJECTED, _info("Reject", error.reason, _traceback(error), _cause(error))
         case ResultError():
