@@ -13,7 +13,6 @@ from __future__ import annotations
 import array
 import errno
 import json
-import mmap
 import os
 import socket
 from contextlib import suppress
@@ -32,6 +31,8 @@ if TYPE_CHECKING:
     from workd.pool.slot import Job
 
 READ_BYTES_PER_TURN: Final = 1024 * 1024
+# A pipe holds no more, unless the worker has enlarged it for a large result; and that is read straight into its place.
+_SMALL_FRAMES_BYTES: Final = 64 * 1024
 _SEND_BUFFER_BYTES: Final = 1024 * 1024  # the kernel clips it to net.core.wmem_max
 _MAX_BOOT_PACKET: Final = 64 * 1024
 _NO_ROOM: Final = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE)
@@ -67,9 +68,8 @@ class Channel:
         self.results_fd = -1
         self.board_fd = -1
         self._parser = FrameParser(max_result_bytes)
-        # Its own, since a program may have several pools, each with a loop in a thread; and a mapping, of which only
-        # what has been read into takes memory: most results are small, and there may be many slots.
-        self._read_buffer = mmap.mmap(-1, READ_BYTES_PER_TURN, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        # Its own, since a program may have several pools, each with a loop in a thread.
+        self._read_buffer = bytearray(_SMALL_FRAMES_BYTES)
         self._broken = False
 
     def close(self) -> None:
