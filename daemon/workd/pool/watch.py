@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workd.pool.core import ProcessPool
 
 RETURN_AFTER_S = 1.0  # what has waited this long for a slot goes back to the owner
+SOONEST_S = HEAD_PATIENCE_S / 10  # no look comes sooner than this after another
 IDLE_TICK_S = 0.25  # how often timers are looked at while nothing waits
 MEMORY_TICK_S = 0.05  # how often the memory of a job with a limit is looked at
 STUCK_S = 10.0  # a worker that takes no job for so long is of no use
@@ -42,6 +43,8 @@ class Watch:
     def plan(self) -> None:
         """Have the next look in time for whatever is due first."""
         now = self._loop.time()
+        if self._due <= now + SOONEST_S:
+            return
         due = now + IDLE_TICK_S if self._pool.waiting else math.inf
         idle = self._is_one_free(now)
         for tenant in self._pool.tenants():
@@ -85,7 +88,7 @@ class Watch:
             due = min(due, tenant.head_since + head.timeout_s)
         if head.soft_timeout_s is not None and tenant.soft_key != head.key:
             due = min(due, tenant.head_since + head.soft_timeout_s)
-        return max(now + HEAD_PATIENCE_S / 10, due)
+        return max(now + SOONEST_S, due)
 
     def _next_renewal(self, tenant: Tenant, now: float) -> float:
         options = self._pool.options
@@ -100,8 +103,8 @@ class Watch:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _look(self) -> None:
-        self._handle, self._due = None, math.inf
         pool, now = self._pool, self._loop.time()
+        self._handle, self._due = None, now  # so that nobody plans the next one before this one is over
         idle = self._is_one_free(now)
         for tenant in list(pool.tenants()):
             tenant.socket_full = False  # or so we may hope; the next job tells
@@ -111,6 +114,7 @@ class Watch:
             pool.return_unstarted([job for job in pool.waiting if now - job.queued_at > RETURN_AFTER_S])
         if pool.options.fail_waiting and pool.waiting:
             self._fail_waiting(now)
+        self._due = math.inf
         self.plan()
 
     def _look_at(self, tenant: Tenant, now: float, *, idle: bool) -> None:
