@@ -288,4 +288,5 @@ def _pool_options(settings: Settings, modules: Sequence[str], daemon_id: str) ->
         nice=WORKER_NICE,
         max_result_bytes=settings.max_message_bytes + RESULT_HEADROOM_BYTES,
         return_waiting=True,
+        reads_seldom=True,
     )

@@ -41,7 +41,7 @@ def rested(owner: Recorder) -> bool:
 
 @pytest.mark.parametrize("patient", [True, False], ids=["nobody waits", "somebody waits"])
 async def test_the_results_of_short_jobs_are_read_several_at_a_time(reads: list[int], *, patient: bool) -> None:
-    async with running_pool(1) as owner:
+    async with running_pool(1, reads_seldom=True) as owner:
         await run_short(owner, 40, patient=True)
         reads.clear()
         await run_short(owner, 200, patient=patient)
@@ -49,7 +49,7 @@ async def test_the_results_of_short_jobs_are_read_several_at_a_time(reads: list[
 
 
 async def test_a_worker_of_whose_jobs_one_is_waited_for_is_read_sooner() -> None:
-    async with running_pool(1) as owner:
+    async with running_pool(1, reads_seldom=True) as owner:
         (tenant,) = owner.pool.tenants()
         patient = owner.submit_many([("sleep", SHORT_S)] * 5, patient=True)
         assert owner.pool.listening.next_read_s(tenant) == REST_S
@@ -65,7 +65,7 @@ async def test_a_worker_of_whose_jobs_one_is_waited_for_is_read_sooner() -> None
     "operation", [("sleep", 0.006), ("large", 10_000)], ids=["jobs that are not so short", "large results"]
 )
 async def test_others_are_read_at_once(operation: tuple[object, ...]) -> None:
-    async with running_pool(1) as owner:
+    async with running_pool(1, reads_seldom=True) as owner:
         await run_short(owner, 40, patient=True)
         ends = owner.submit_many([operation] * 40, patient=True)
         for end in ends[10:]:  # those before found the last of the short ones
@@ -74,7 +74,7 @@ async def test_others_are_read_at_once(operation: tuple[object, ...]) -> None:
 
 
 async def test_no_short_job_waits_behind_a_slow_one_whose_worker_is_seldom_read() -> None:
-    async with running_pool(2) as owner:
+    async with running_pool(2, reads_seldom=True) as owner:
         owner.task = "same"  # so that nobody knows which one is slow
         await run_short(owner, 80, patient=True)
         operations = [("sleep", SHORT_S)] * 40 + [("sleep", 1.0)] + [("sleep", SHORT_S)] * 40
@@ -85,7 +85,7 @@ async def test_no_short_job_waits_behind_a_slow_one_whose_worker_is_seldom_read(
 
 
 async def test_a_worker_that_is_seldom_read_loses_one_job_by_its_death() -> None:
-    async with running_pool(1) as owner:
+    async with running_pool(1, reads_seldom=True) as owner:
         await run_short(owner, 40, patient=True)
         ends = owner.submit_many([("sleep", SHORT_S)] * 200, patient=True)
         await owner.until(lambda: rested(owner))
@@ -97,8 +97,16 @@ async def test_a_worker_that_is_seldom_read_loses_one_job_by_its_death() -> None
 
 
 async def test_few_jobs_are_read_at_once() -> None:
-    async with running_pool(1) as owner:
+    async with running_pool(1, reads_seldom=True) as owner:
         await run_short(owner, 40, patient=True)
         for end in owner.submit_many([("sleep", SHORT_S)] * 5, patient=False):
+            await end
+            assert not rested(owner)
+
+
+async def test_a_pool_whose_results_are_for_this_program_reads_all_of_them_at_once() -> None:
+    async with running_pool(1) as owner:
+        await run_short(owner, 40, patient=True)
+        for end in owner.submit_many([("sleep", SHORT_S)] * 40, patient=True):
             await end
             assert not rested(owner)

@@ -2,7 +2,8 @@
 
 To be woken for each result costs the supervisor some 100 us, a tenth of two workers' time with jobs of 2 ms. A worker
 that has enough short jobs to do needs no answer: its results are fetched by the watch, every 10 ms, or every 4 ms if
-somebody waits for one of its jobs. A part of `core.py`, told of every read by `endings.py`.
+somebody waits for one of its jobs. Only where the pool's options allow it, as the daemon's do: the results of
+`workd.Pool` are for the very program that reads them. A part of `core.py`, told of every read by `endings.py`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class Listening:
         """Listen to nobody yet."""
         self._pool = pool
         self._loop = asyncio.get_running_loop()
+        self._seldom = pool.options.reads_seldom
         self._resting: set[Tenant] = set()  # without a reader
 
     def start(self, tenant: Tenant) -> None:
@@ -48,7 +50,8 @@ class Listening:
     def after_read(self, tenant: Tenant, last: Frame | None) -> None:
         """Choose how to hear of what comes next; `last` is the last frame of the read that is over, if it had any."""
         if (
-            tenant.load_s >= ENOUGH_S
+            self._seldom
+            and tenant.load_s >= ENOUGH_S
             and len(tenant.jobs) > 1  # or it would soon have nothing to do
             and last is not None
             and last.ended_at - last.started_at <= SHORT_S

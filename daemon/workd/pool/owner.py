@@ -44,6 +44,7 @@ class PoolOptions:
     nice: int = 0
     boot_timeout_s: float = 60.0
     max_result_bytes: int = 256 * 1024 * 1024
+    reads_seldom: bool = False  # results of workers with enough short jobs to do: see `listening`
     return_waiting: bool = False  # hand what waited too long to `on_returned`
     fail_waiting: bool = False  # hand all to `on_unstartable` while there is no worker and none can be started
     max_tasks: int | None = None  # a worker is replaced after so many jobs
