@@ -28,7 +28,8 @@ _STRING = rb'"[^"\\]{0,512}"'
 _FLAT = rb'\{[^{}\[\]"\\]*(?:"[^"\\]*"[^{}\[\]"\\]*)*\}'
 _MEMBER = rb'"\w{1,16}"\s*:\s*(?:' + rb"|".join((_STRING, _NUMBER_OR_WORD, rb"\[\s*\]", _FLAT)) + rb")\s*"
 _BEFORE: Final = re.compile(rb"\s*\{\s*(?:" + _MEMBER + rb',\s*)*"args"\s*:\s*(?=\[)')
-_AFTER: Final = re.compile(rb"\](\s*(?:,\s*" + _MEMBER + rb")*\}\s*)\Z")
+# No second "args": the last one counts, so an empty one there would be what the message says.
+_AFTER: Final = re.compile(rb"\](\s*(?:,\s*(?!\"args\")" + _MEMBER + rb")*\}\s*)\Z")
 
 _validate = wire.Envelope.__pydantic_validator__.validate_python
 
@@ -49,14 +50,14 @@ def read(raw: bytes) -> Excerpt:
 
 
 def check(raw: bytes, arguments: bytes) -> None:
-    """Raise `InvalidMessageError` if `raw` is no message, or `arguments`, left out of it, are not one JSON value."""
+    """Raise `InvalidMessageError` if `raw` is no message, or `arguments`, left out of it, are not one JSON value.
+
+    Raises `UnknownVersionError` for a message of another version, with an array behind its arguments: the version was
+    left out with them.
+    """
+    wire.decode(raw)
     try:
-        wire.decode(raw)
         from_json(arguments)
-    except InvalidMessageError:
-        raise
-    except UnknownVersionError as error:
-        raise InvalidMessageError([str(error)]) from None
     except ValueError:  # although the message is one: its last "args" is not the one that began what was left out
         raise InvalidMessageError(["args: is there more than once"]) from None
 

@@ -96,8 +96,9 @@ def test_what_stands_elsewhere_or_is_wrong_is_found_as_in_a_short_message(raw: s
     assert found == whole
 
 
-def test_a_message_that_has_its_arguments_twice_is_refused() -> None:
-    raw = f'{{"task":"t","args":{json.dumps([TEXT])},"timeout":3,"args":[1]}}'.encode()
+@pytest.mark.parametrize("second", ["[1]", "[]", "[ ]"])
+def test_a_message_that_has_its_arguments_twice_is_refused(second: str) -> None:
+    raw = f'{{"task":"t","args":{json.dumps([TEXT])},"timeout":3,"args":{second}}}'.encode()
     _, start, end = excerpt.read(raw)
     with pytest.raises(InvalidMessageError, match="args: is there more than once"):
         excerpt.check(raw, raw[start:end])

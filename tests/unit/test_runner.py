@@ -296,3 +296,13 @@ def test_arguments_that_nobody_has_parsed_yet_are_refused_as_if_somebody_had() -
         assert (found, told["type"]) == (frames.INVALID, kind)
         assert words in told["message"]
     assert len(calls) == 2
+
+
+def test_a_long_message_of_another_version_waits_for_a_newer_daemon_although_its_version_was_not_seen() -> None:
+    @task
+    def length(text: str) -> int:
+        return len(text)
+
+    kind, told = run_unread(f'{{"task":"length","args":["{"x" * 3000}"],"v":2,"tags":["new"]}}')
+    assert (kind, told["type"]) == (frames.UNKNOWN_TASK, "UnknownVersion")
+    assert "version 2" in told["message"]

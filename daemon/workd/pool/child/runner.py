@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from workd import excerpt, wire
-from workd.errors import InvalidMessageError
+from workd.errors import InvalidMessageError, UnknownVersionError
 from workd.pool import frames
 from workd.pool.child import alarm
 from workd_tasks import registry, signature
@@ -108,8 +108,15 @@ class _UnreadableError(Exception):
     """The message turns out to be none."""
 
 
+class _OtherVersionError(Exception):
+    """The message turns out to be of another version; not `UnknownVersionError`, which a task may raise as well."""
+
+
 def _bind_unread(call: signature.Signature, job: RunnerJob) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Bind arguments that the supervisor has not looked at; raises `_UnreadableError` if they are no JSON."""
+    """Bind arguments that the supervisor has not looked at.
+
+    Raises `_UnreadableError` if they are no JSON, or `_OtherVersionError`.
+    """
     arguments = bytes(job.message[job.start : job.end])
     try:
         try:
@@ -121,6 +128,8 @@ def _bind_unread(call: signature.Signature, job: RunnerJob) -> tuple[tuple[Any, 
         excerpt.refuse_non_finite_in(arguments)
     except InvalidMessageError as error:
         raise _UnreadableError("; ".join(error.details)) from error
+    except UnknownVersionError as error:
+        raise _OtherVersionError(str(error)) from error
     return found
 
 
@@ -129,6 +138,8 @@ def _raised(task: str, error: BaseException) -> tuple[int, bytes]:
     match error:
         case ArgumentsError():
             return frames.INVALID, _info("InvalidArguments", f"task {task!r}: {_fault(error.__cause__)}")
+        case _OtherVersionError():  # which a newer daemon may know, as it may a task
+            return frames.UNKNOWN_TASK, _info("UnknownVersion", str(error))
         case _UnreadableError():
             return frames.INVALID, _info("InvalidMessage", str(error))
         case Reject():
