@@ -29,6 +29,29 @@ def test_an_answer_that_comes_in_crumbs_costs_the_deadline_and_no_more(monkeypat
         link.close()
 
 
+@pytest.mark.parametrize("way", ["answers just in time", "one answer in crumbs"])
+def test_an_introduction_costs_the_deadline_and_no_more(way: str) -> None:
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(4096)
+            while not done.wait(0.3):
+                connection.sendall(b"+OK\r\n" if way == "answers just in time" else b"+")
+
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        link = Link(f"redis://:secret@127.0.0.1:{listener.getsockname()[1]}/1", 0.5)
+        threading.Timer(3, done.set).start()  # else it would never end
+        began = time.monotonic()
+        with pytest.raises(ServerUnavailableError, match=r"no connection .* was not sent$"):
+            link.call(ADD)
+        assert time.monotonic() - began < 0.9
+        done.set()
+        thread.join()
+
+
 def test_an_answer_in_two_pieces_is_one_answer() -> None:
     with crumbs(b"$3\r\n1-0\r\n", every_s=0.02) as url:
         link = Link(url, 5.0)

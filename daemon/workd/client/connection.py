@@ -42,10 +42,38 @@ class Deadline:
         return max(_LEAST_TIMEOUT_S, self._at_s - time.monotonic())
 
 
+class Hurried:
+    """A socket for redis-py to introduce itself on: however many answers that takes, it ends with the deadline."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        """Lend `sock`."""
+        self.lent = sock
+        self._deadline = deadline
+
+    def recv_into(self, buffer: bytearray) -> int:
+        """Do as the socket. TimeoutError also if an answer comes in crumbs, each of them in time."""
+        return self._in_time().recv_into(buffer)
+
+    def sendall(self, packed: bytes) -> None:
+        """Do as the socket."""
+        self._in_time().sendall(packed)
+
+    def __getattr__(self, name: str) -> Any:
+        """Leave the rest, such as to close, to the socket."""
+        return getattr(self.lent, name)
+
+    def _in_time(self) -> socket.socket:
+        left_s = self._deadline.left_s()
+        if left_s <= _LEAST_TIMEOUT_S:
+            raise TimeoutError("no whole answer in time")
+        self.lent.settimeout(left_s)
+        return self.lent
+
+
 class RawConnection(Protocol):
     """What is used of redis-py's connections, which have few type hints of their own."""
 
-    _sock: socket.socket | None
+    _sock: socket.socket | Hurried | None
     """No release of redis-py has a public way to it."""
 
     socket_connect_timeout: float | None
@@ -73,7 +101,7 @@ class Connection:
     def __init__(self, opened: RawConnection) -> None:
         """Take over what redis-py has opened. ConnectionError if it has been closed again."""
         sock = opened._sock  # noqa: SLF001 - see RawConnection
-        if sock is None:
+        if not isinstance(sock, socket.socket):
             raise ConnectionAbortedError("it was closed at once")
         self._opened = opened
         self._sock = sock

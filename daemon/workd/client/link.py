@@ -8,6 +8,7 @@ Redis, for then nobody can have run it. A connection on which anything but an an
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
 from redis.connection import ConnectionPool
@@ -22,7 +23,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd import redis_url
-from workd.client.connection import Connection, Deadline, pack
+from workd.client.connection import Connection, Deadline, Hurried, pack
 from workd.errors import EnqueueTimeoutError, ServerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
@@ -140,9 +141,11 @@ class Link:
 
         def handshake(opening: RawConnection) -> None:
             opening.socket_timeout = None
-            if opening._sock is not None:  # noqa: SLF001 - see RawConnection
-                opening._sock.settimeout(deadline.left_s())  # noqa: SLF001
+            if isinstance(sock := opening._sock, socket.socket):  # noqa: SLF001 - see RawConnection
+                opening._sock = Hurried(sock, deadline)  # noqa: SLF001
             opening.on_connect()
+            if opening._sock is not None:  # noqa: SLF001
+                opening._sock = sock  # noqa: SLF001
 
         opening: RawConnection = self._class(**self._settings, redis_connect_func=handshake)
         opening.socket_connect_timeout = deadline.left_s()
