@@ -7,7 +7,7 @@ repeating anything that could be a part of a password.
 
 import re
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 _ANY: Final = re.compile(r".*", re.DOTALL)
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
@@ -62,6 +62,8 @@ def checked(url: str) -> str:
         _check_socket(parts)
     elif not _DATABASE.fullmatch(parts.path):
         raise ValueError("its path should be the number of a database, such as /0")
+    else:
+        _check_host(parts)
     _check_query(parts.scheme, parts.query)
     return url
 
@@ -87,6 +89,17 @@ def _split(url: str) -> SplitResult:
 def _check_socket(parts: SplitResult) -> None:
     if parts.netloc.rpartition("@")[2] or not parts.path.strip("/"):
         raise ValueError("write the path of a socket with three slashes: unix:///run/redis.sock")
+
+
+def _check_host(parts: SplitResult) -> None:
+    """Refuse what socket.getaddrinfo refuses with other errors than OSError, which nobody expects of a connection."""
+    host = unquote(parts.hostname or "")
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("its host can be no name: of its parts between dots one is empty or too long") from None
+    if "\0" in host:
+        raise ValueError("its host can be no name: there is a NUL in it")
 
 
 def _check_query(scheme: str, query: str) -> None:

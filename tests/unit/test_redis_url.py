@@ -39,6 +39,9 @@ WRONG = [
     ("redis://:sec#ret@h/0", "write @ / ? # in a password"),
     ("redis://:sec[ret@h/0", "is no URL"),
     ("redis://:secret@h\u2100/0", "is no URL"),
+    (f"redis://:secret@{'h' * 64}.example/0", "its host can be no name"),
+    ("redis://:secret@h..example/0", "its host can be no name"),
+    ("redis://:secret@h%00/0", "its host can be no name"),
     ("unix://run/redis.sock", "three slashes"),
     ("unix://", "three slashes"),
 ]
