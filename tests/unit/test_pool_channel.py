@@ -1,5 +1,6 @@
 """The channel of a slot, both ends in one process: whoever reads a packet owns the job."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from support.processes import descriptors
 from workd.pool import frames
-from workd.pool.channel import Channel
+from workd.pool.channel import READ_BYTES_PER_TURN, Channel
 from workd.pool.memory import resident_bytes
 from workd.pool.parsing import FrameError, FrameParser
 from workd.pool.slot import Job
@@ -103,13 +104,31 @@ def test_the_last_results_are_read_to_the_end_or_until_the_pipe_is_empty(channel
         channel._parser = FrameParser(1000)
 
 
-def test_the_channels_of_many_slots_take_no_memory_to_read_into_before_they_have_read() -> None:
+def test_the_channels_of_many_slots_take_little_memory_before_they_have_read() -> None:
     before = resident_bytes(os.getpid())
     channels = [Channel(1000) for _ in range(64)]
     taken = resident_bytes(os.getpid()) - before
     for one in channels:
         one.close()
-    assert taken < 8 * 1024 * 1024
+    assert taken < 64 * 256 * 1024
+
+
+def test_a_pipe_that_was_enlarged_is_read_in_larger_pieces_and_no_frame_is_lost() -> None:
+    channel = Channel(1000 * 1000)
+    channel.results_fd, writer = os.pipe()
+    os.set_blocking(channel.results_fd, False)
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, READ_BYTES_PER_TURN)
+    frame = frames.encode_frame(frames.RETURNED, 1, 0.0, 0.0, bytes(50_000))
+    reads = []
+    for _ in range(2):
+        for _ in range(10):
+            os.write(writer, frame)
+        reads += [len(list(channel.read_results())) for _ in range(2)]
+    os.close(writer)
+    rest = len(list(channel.read_last_results()))
+    channel.close()
+    assert sum(reads) + rest == 20
+    assert max(reads[2:]) >= 10
 
 
 def test_after_a_wrong_frame_nothing_is_believed(channel: Channel) -> None:

