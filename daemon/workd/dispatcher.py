@@ -18,14 +18,14 @@ from workd.flights import Book, Flight
 from workd.intake import Limits, Reader
 from workd.log import get_logger
 from workd.pool.deaths import Crashed, Killed
-from workd.pool.frames import INVALID, UNKNOWN_TASK, encode_job
+from workd.pool.frames import INVALID, MAX_JOINED_BYTES, UNKNOWN_TASK, encode_job
 from workd.pool.slot import Job
 from workd.schedule import Alarm
 from workd.settler import Settler
 from workd.verdicts import Clerk, Times, event_of_frame, event_of_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from workd.broker.entries import Entry
     from workd.broker.ops import Settlement
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SLICE = 128  # entries decoded in one turn of the loop, or as many as make up SLICE_BYTES: well under 2 ms
 SLICE_BYTES = 64 * 1024
+UNREAD_SHARE = 16  # how much less work is a message whose arguments are not parsed: it is only handed over
 MAX_UNSETTLED_JOBS = 5_000  # while Redis does not take what has ended, nothing more is begun
 MAX_UNSETTLED_BYTES = 64 * 1024 * 1024
 FETCH_BYTES = 16 * 1024 * 1024
@@ -87,25 +88,23 @@ class Dispatcher:
 
     async def take(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take fetched entries: run what can run, and decide at once about what can't."""
-        batch: list[Entry] = []
-        size = 0
-        for entry in entries:
-            batch.append(entry)
-            size += len(entry.message or b"")
-            if size > SLICE_BYTES or len(batch) >= SLICE:
-                await self._take_slice(session, batch)
-                batch, size = [], 0
-                await asyncio.sleep(0)  # other loops have their turn
-        await self._take_slice(session, batch)
+        rest = iter(entries)
+        while True:
+            if not await self._take_slice(session, rest):
+                return
+            await asyncio.sleep(0)  # other loops have their turn
 
-    async def _take_slice(self, session: Session, entries: Sequence[Entry]) -> None:
+    async def _take_slice(self, session: Session, rest: Iterator[Entry]) -> bool:
+        """Take what one turn of the loop has time for; False if that was all."""
         ready: list[Flight] = []
         to_admit: dict[str, list[Flight]] = {}
-        for entry in entries:
+        work, is_full = 0, False
+        for number, entry in enumerate(rest, 1):
             book = self.books[entry.queue]
             if book.knows(entry.entry_id):
                 continue  # the same job: somebody deleted the group, and it was read once more
-            self._note_size(len(entry.message or b""))
+            size = len(entry.message or b"")
+            self._note_size(size)
             flight, trouble = self._read(entry)
             book.open(flight)
             if trouble is not None:
@@ -114,6 +113,9 @@ class Dispatcher:
                 to_admit.setdefault(entry.queue, []).append(flight)
             else:
                 ready.append(flight)
+            work += size // UNREAD_SHARE if flight.arguments[1] else size
+            if is_full := work > SLICE_BYTES or number >= SLICE:
+                break
         self._start(ready)
         for queue in list(to_admit):
             try:
@@ -122,6 +124,7 @@ class Dispatcher:
                 self._leave_to_history(to_admit.values())
                 raise
             del to_admit[queue]
+        return is_full
 
     def _read(self, entry: Entry) -> tuple[Flight, retry.Event | None]:
         try:
@@ -208,10 +211,13 @@ class Dispatcher:
             counters = entry.counters
             flight.pool_key = self._pool.next_key()
             name, task = flight.job_id.encode(), envelope.task.encode()
-            body = encode_job(name, task, counters.attempts + 1, flight.delivery, entry.message, *flight.arguments)
+            message, rest = (entry.message, b"") if len(entry.message) <= MAX_JOINED_BYTES else (b"", entry.message)
+            body = encode_job(name, task, counters.attempts + 1, flight.delivery, message, *flight.arguments)
             alone = bool(counters.crashes or counters.takeovers)
             patient = envelope.reply_to is None
-            jobs.append(Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient))
+            jobs.append(
+                Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient, rest=rest)
+            )
         if jobs:
             self._pool.submit(jobs)
 

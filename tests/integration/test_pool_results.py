@@ -175,16 +175,16 @@ async def learn(owner: Recorder, *operation: object) -> None:
 async def test_a_body_that_no_descriptor_is_left_for_fails_that_job_and_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(body: bytes) -> int:
+    def refuse(body: bytes, rest: bytes) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
     async with running_pool(1) as owner:
         monkeypatch.setattr(frames, "spill", refuse)
-        large, small = owner.submit_many([("length", "x" * 100_000), ("echo", 1)])
+        large, small = owner.submit_many([("length", "x" * 200_000), ("echo", 1)])
         assert "can't be handed over: Too many open files" in str(await large)
         assert await small == 1
         monkeypatch.undo()
-        assert await owner.submit("length", "x" * 100_000) == 100_000
+        assert await owner.submit("length", "x" * 200_000) == 200_000
 
 
 async def test_an_exception_in_a_callback_of_the_loop_breaks_the_pool_visibly() -> None:

@@ -65,6 +65,22 @@ def test_a_full_socket_refuses_and_nothing_is_lost(channel: Channel) -> None:
     assert channel.send(job(sent, b""))
 
 
+@pytest.mark.parametrize("body_bytes", [1, frames.MAX_JOINED_BYTES + 1])
+@pytest.mark.parametrize("rest_bytes", [0, 1, 100_000])
+def test_a_body_in_two_parts_is_one_packet(channel: Channel, body_bytes: int, rest_bytes: int) -> None:
+    body, rest = b"b" * body_bytes, b"r" * rest_bytes
+    assert channel.send(Job(1, body, "task", None, rest=rest))
+    assert channel.worker_end.recv(frames.MAX_PACKET) == frames.PACKET_HEAD.pack(1, 0) + body + rest
+
+
+def test_what_the_socket_takes_in_no_packet_spills(channel: Channel) -> None:
+    channel.jobs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32 * 1024)
+    assert channel.send(Job(1, b"body", "task", None, rest=bytes(100_000)))
+    packet, fds, _, _ = socket.recv_fds(channel.worker_end, frames.MAX_PACKET, 1)
+    assert packet == frames.PACKET_HEAD.pack(1, frames.SPILLED)
+    assert frames.read_body(fds[0]) == b"body" + bytes(100_000)
+
+
 def test_a_large_body_taken_back_leaves_no_descriptor(channel: Channel) -> None:
     before = len(descriptors())
     assert channel.send(job(1, bytes(frames.MAX_INLINE_BODY + 1)))

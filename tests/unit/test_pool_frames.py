@@ -130,9 +130,9 @@ def test_jobs_are_decoded_as_they_were_encoded(
     assert frames.decode_job(memoryview(body)) == decoded
 
 
-@given(st.binary(max_size=1000))
-def test_a_spilled_body_is_read_whole_and_its_descriptor_closed(body: bytes) -> None:
-    fd = frames.spill(body)
-    assert frames.read_body(fd) == body
+@given(st.binary(max_size=1000), st.binary(max_size=1000))
+def test_a_spilled_body_is_read_whole_and_its_descriptor_closed(body: bytes, rest: bytes) -> None:
+    fd = frames.spill(body, rest)
+    assert frames.read_body(fd) == body + rest
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)

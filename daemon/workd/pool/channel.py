@@ -112,23 +112,34 @@ class Channel:
 
     def send(self, job: Job) -> bool:
         """Hand a job over; False when the socket has no room, and then nothing was sent. Raises `SpillError`."""
-        body = job.body
+        body, rest = job.body, job.rest
         try:
-            if len(body) <= frames.MAX_INLINE_BODY:
+            if len(body) <= frames.MAX_JOINED_BYTES and not rest:
                 self._send(_head(job, 0) + body)
+            elif len(body) + len(rest) <= frames.MAX_INLINE_BODY:
+                self._send_parts(job)
             else:
-                self._send_spilled(_head(job, frames.SPILLED), body)
+                self._send_spilled(job)
         except OSError as error:
             if error.errno in _NO_ROOM:
                 return False
             raise
         return True
 
-    def _send_spilled(self, head: bytes, body: bytes) -> None:
+    def _send_parts(self, job: Job) -> None:
         try:
-            fd = frames.spill(body)
+            self.jobs.sendmsg((_head(job, 0), job.body, job.rest))
         except OSError as error:
-            raise SpillError(f"its {len(body):,} bytes can't be handed over: {error.strerror}") from error
+            if error.errno != errno.EMSGSIZE:
+                raise
+            self._send_spilled(job)  # a system with a smaller net.core.wmem_max than the kernel's own
+
+    def _send_spilled(self, job: Job) -> None:
+        head, body, rest = _head(job, frames.SPILLED), job.body, job.rest
+        try:
+            fd = frames.spill(body, rest)
+        except OSError as error:
+            raise SpillError(f"its {len(body) + len(rest):,} bytes can't be handed over: {error.strerror}") from error
         try:
             self.jobs.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
         finally:

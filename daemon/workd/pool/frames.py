@@ -34,8 +34,11 @@ PACKET_HEAD: Final = struct.Struct("<QB")  # key of the job, flags
 SPILLED: Final = 1  # flag: the body is in the memfd that came with the packet
 LIMITED: Final = 2  # flag: the job's limits stand between head and body
 LIMITS: Final = struct.Struct("<?Q")  # whether it has a soft timeout; memory limit in bytes, 0 for none
-MAX_INLINE_BODY: Final = 64 * 1024  # a larger body spills; the socket's buffer holds a few hundred kilobytes
+MAX_INLINE_BODY: Final = 128 * 1024  # a larger body spills; the socket's buffer holds some 400 KB of them
+MAX_JOINED_BYTES: Final = 4 * 1024  # of what is copied behind a head; of more, the kernel is told the parts
 MAX_PACKET: Final = PACKET_HEAD.size + LIMITS.size + MAX_INLINE_BODY
+
+MAX_JOINED_PAYLOAD: Final = 64 * 1024  # a larger one is written apart from its head: a pipe takes no more at once
 
 MAX_PAYLOAD_BYTES: Final = 2**32 - 1  # what the head of a frame can say
 FRAME_HEAD: Final = struct.Struct("<IBQdd")  # payload's length, kind, key, started and ended as epoch seconds
@@ -65,13 +68,14 @@ def decode_job(body: memoryview) -> tuple[str, str, int, int, memoryview, int, i
     return job_id, str(body[id_end:task_end], "utf-8"), attempt, delivery, body[task_end:], start, end
 
 
-def spill(body: bytes) -> int:
-    """Write `body` into a new memfd and return its descriptor, which the caller closes."""
+def spill(body: bytes, rest: bytes = b"") -> int:
+    """Write `body` and `rest` into a new memfd and return its descriptor, which the caller closes."""
     fd = os.memfd_create("workd-job", os.MFD_CLOEXEC)
     try:
-        view = memoryview(body)
-        while view:
-            view = view[os.write(fd, view) :]
+        for part in (body, rest):
+            view = memoryview(part)
+            while view:
+                view = view[os.write(fd, view) :]
     except BaseException:
         os.close(fd)
         raise

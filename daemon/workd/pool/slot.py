@@ -43,6 +43,7 @@ class Job:
     patient: bool = False  # nobody waits for its end now
     cost_s: float = 0.0  # what its slot's load was charged
     worker_pid: int = 0  # of the worker that has, or had, it
+    rest: bytes = b""  # what follows the body; apart from it where to join them would copy much
 
 
 class TenantState(Enum):

@@ -125,7 +125,7 @@ def serve(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
             # The task forked and came back in the child: two processes would serve one channel.
             os._exit(0)
         faultpoints.hit("before_result")
-        if len(payload) <= frames.MAX_INLINE_BODY:
+        if len(payload) <= frames.MAX_JOINED_PAYLOAD:
             put_frame(encode(kind, key, started_at, now(), payload))
         else:
             results.put_large_frame(frames.FRAME_HEAD.pack(len(payload), kind, key, started_at, now()), payload)
