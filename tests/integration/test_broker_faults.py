@@ -88,6 +88,16 @@ async def test_a_cancelled_call_ends_those_that_wait_behind_and_before_it_on_its
         real_store.server.resume()
 
 
+async def test_an_answer_that_comes_in_the_same_turn_as_its_deadline_costs_no_connection(real_store: Store) -> None:
+    async with real_store.session() as session:
+        call = asyncio.create_task(session._shared.call(b"PING", timeout_s=0.05))
+        await asyncio.sleep(0)  # it has been sent
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is to find both, the answer and the end of the time
+        assert await call == b"PONG"
+        await asyncio.sleep(0)
+        await session.ping()
+
+
 async def test_a_connection_that_was_killed_is_reported_and_not_replaced_behind_our_back(real_store: Store) -> None:
     client = real_store.client()
     async with real_store.session() as session:

@@ -89,7 +89,7 @@ class Link:
             raise RedisConnectionError("the connection was not opened")
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         reply = line.ask(pack_command(command))  # type: ignore[arg-type]  # its stub says one element, it takes any number
-        timer = self._loop.call_later(limit_s, _give_up, line, limit_s)
+        timer = self._loop.call_later(limit_s, _give_up, line, reply, limit_s)
         try:
             answer = await reply
         except asyncio.CancelledError:
@@ -151,5 +151,6 @@ def _line_of(connection: AbstractConnection) -> Replies | _Turns:
     return _Turns(connection)
 
 
-def _give_up(line: Replies | _Turns, limit_s: float) -> None:
-    line.end(RedisTimeoutError(f"no answer within {limit_s:g} s"))
+def _give_up(line: Replies | _Turns, reply: asyncio.Future[Any], limit_s: float) -> None:
+    if not reply.done():  # it may have come in this very turn of the loop
+        line.end(RedisTimeoutError(f"no answer within {limit_s:g} s"))
