@@ -58,12 +58,15 @@ class Reader:
             text = f"the message has {len(message)} bytes, max_message_bytes is {limit}: send a reference instead"
             return flight, _refused(wire.DeadReason.TOO_LARGE, "MessageTooLarge", text)
         try:
-            envelope, start, end = excerpt.read(message)
+            if len(message) <= excerpt.LONG_BYTES:
+                envelope = wire.decode(message)  # nearly all are short: nothing more is made for them
+            else:
+                envelope, start, end = excerpt.read(message)
+                flight.arguments = start, end
         except InvalidMessageError as error:
             return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", "; ".join(error.details))
         except UnknownVersionError as error:
             return flight, retry.TaskUnknown(wire.ErrorInfo(type="UnknownVersion", message=str(error)), self._wall())
-        flight.arguments = start, end
         self._apply_terms(flight, envelope)
         return flight, None
 
