@@ -89,3 +89,9 @@ class Book:
         for flight in flights:
             flight.dropped = True
         return flights
+
+
+def about(flight: Flight, worker_pid: int = 0) -> dict[str, object]:
+    """Return what every log line about a job carries."""
+    facts: dict[str, object] = {"job_id": flight.job_id, "task": flight.task, "delivery": flight.delivery}
+    return facts | {"worker_pid": worker_pid} if worker_pid else facts

@@ -61,9 +61,7 @@ SUPERVISOR: Final = (
     Rule(ENTRIES, "workd/broker/entries.py"),
     Rule(DECODE, "workd/wire.py", ("decode", "_refuse_non_finite")),
     Rule(DECODE, "workd/intake.py"),
-    Rule(
-        TAKE, "workd/dispatcher.py", ("take", "_take_slice", "_note_size", "_start", "_may_start", "_submit", "_read")
-    ),
+    Rule(TAKE, "workd/arrivals.py", ("take", "_take_slice", "_note_size", "_start", "_may_start", "_submit", "_read")),
     Rule(SEND, "workd/pool/channel.py", ("send", "_head", "_send_spilled")),
     Rule(CHOOSE, "workd/pool/core.py", ("submit", "fill", "_hand_over_run", "_roomiest")),
     Rule(CHOOSE, "workd/pool/slot.py", ("has_room", "hand_over")),
