@@ -76,6 +76,12 @@ class Dispatcher:
             return 0  # one call for many entries instead of one for each job that has ended
         return self._arrivals.within_bytes(free)
 
+    async def wait_room(self) -> None:
+        """Wait until there is room for further entries."""
+        while not self.room():
+            self.room_changed.clear()
+            await self.room_changed.wait()
+
     async def take(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take fetched entries: run what can run, and decide at once about what can't."""
         await self._arrivals.take(session, entries)

@@ -50,17 +50,24 @@ async def renew(
 
 
 async def take_over(session: Session, dispatcher: Dispatcher, queue: str, pulse: Pulse, quiet: asyncio.Event) -> None:
-    """Once a second, take the jobs of daemons whose lease has run out, until `quiet`."""
+    """Once a second, take the jobs of daemons whose lease has run out, until `quiet`.
+
+    A pass that took some is followed by the next as soon as the pool has room: a daemon may leave thousands behind.
+    """
     name = f"the look for jobs of dead daemons in queue {queue}"
     while not quiet.is_set():
         pulse.expect(name, TAKEOVER_BOUND_S)
         async with dispatcher.taking:
-            await _take_over_once(session, dispatcher, queue)
-        await until(quiet, asyncio.sleep(TAKEOVER_EVERY_S))
+            took = await _take_over_once(session, dispatcher, queue)
+        if took:
+            await until(quiet, dispatcher.wait_room(), timeout_s=TAKEOVER_EVERY_S)
+        else:
+            await until(quiet, asyncio.sleep(TAKEOVER_EVERY_S))
     pulse.rest(name)
 
 
-async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) -> None:
+async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) -> int:
+    """Return how many jobs were taken over."""
     reply = await session.takeover(queue)
     if reply.fenced:
         raise FencedError(queue)
@@ -71,3 +78,4 @@ async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) 
         dead = list(reply.taken_from)
         log.warning("took over jobs of dead daemons", queue=queue, jobs=len(reply.entries), daemons=dead)
         await dispatcher.take(session, reply.entries)
+    return len(reply.entries)

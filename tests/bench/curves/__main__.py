@@ -25,6 +25,7 @@ sys.path[:] = [str(TESTS), *(entry for entry in sys.path if entry != str(Path(__
 from bench.curves import (  # noqa: E402 - found through the line above
     cpu_work,
     distance,
+    engine,
     fleet,
     growth,
     idle,
@@ -56,6 +57,9 @@ CURVES: dict[str, Callable[[Options], Iterator[Figure]]] = {
     "map": mapped.figures,
     "fleet": fleet.figures,
     "idle": idle.figures,
+    "stored": engine.stored,
+    "due": engine.due,
+    "takeover": engine.takeover,
 }
 
 

@@ -27,8 +27,11 @@ TITLES = {
     "map": "RedisPool.map beside the standard library's in memory",
     "fleet": "What one Redis carries",
     "idle": "A daemon with nothing to do",
+    "stored": "Room in Redis",
+    "due": "Delayed jobs",
+    "takeover": "The jobs of a dead daemon",
 }
-WITH_GOALS = ("payloads", "distance", "cpu", "lifetimes", "memory", "map")
+WITH_GOALS = ("payloads", "distance", "cpu", "lifetimes", "memory", "map", "stored", "due", "takeover")
 GROWING = ("workers", "daemons", "backlog", "queues")
 COSTS = ("CPU of the supervisors", "CPU of the workers", "CPU of Redis")
 RELAYED = "the same, each handed to a process and parsed"
