@@ -63,8 +63,7 @@ class Policy:
 # ── what can happen ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """The task returned; the value as JSON."""
 
     value: bytes
@@ -128,8 +127,7 @@ Event = Returned | Raised | TimeOver | WorkerCrashed | TakenOver | TaskUnknown |
 # ── what to do ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
-class Succeed:
+class Succeed(NamedTuple):
     """Record the value; done."""
 
     counters: Counters

@@ -88,14 +88,13 @@ class Settler:
         """Take the decided end of a job."""
         flight.settlement = settlement
         box = self._outboxes[flight.entry.queue]
+        if not box.waiting:  # else the loop has been woken, or will look again after the call that it is in
+            self._empty.clear()
+            self._wake.set()
         box.waiting.append(flight)
         self.unsettled_bytes += _size(settlement)
-        self._empty.clear()
-        self._wake.set()
-        if _is_awaited(settlement):
+        if _is_awaited(settlement) or len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES:
             self._hurry.set()
-        else:
-            self._hurry_if_full(box)
 
     def hurry(self) -> None:
         """Have what waits go now: Redis is about to be asked for something, and one way there does for both."""
@@ -151,13 +150,9 @@ class Settler:
         for box in self._outboxes.values():
             if box.waiting:
                 self._wake.set()
-                self._hurry_if_full(box)
-                if any(flight.settlement and _is_awaited(flight.settlement) for flight in box.waiting):
+                is_full = len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES
+                if is_full or any(flight.settlement and _is_awaited(flight.settlement) for flight in box.waiting):
                     self._hurry.set()
-
-    def _hurry_if_full(self, box: Outbox) -> None:
-        if len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES:
-            self._hurry.set()
 
     async def _settle_batch(self, session: Session, queue: str, box: Outbox) -> None:
         batch = self._take_batch(box)
@@ -236,6 +231,8 @@ def _is_awaited(settlement: Settlement) -> bool:
 
 def _size(settlement: Settlement) -> int:
     """Return about how many bytes of a settlement go to Redis."""
+    if isinstance(settlement, Finish) and settlement.outcome is None:
+        return 0  # nearly all: nobody asked for it
     match settlement:
         case Finish(outcome=outcome):
             return len(outcome or b"")
