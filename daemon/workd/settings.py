@@ -29,7 +29,7 @@ from pydantic_settings import (
 from workd import redis_url as urls
 from workd.address import DEFAULT_HTTP, parse
 from workd.errors import SettingsError
-from workd_tasks.define import QUEUE_RULE
+from workd_tasks.options import QUEUE_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ This package knows no Redis and no processes; importing it loads neither, nor py
 """
 
 from workd_tasks.context import Context, context
-from workd_tasks.define import Task, TaskOptions, task
+from workd_tasks.define import Task, task
 from workd_tasks.errors import (
     NoContextError,
     Reject,
@@ -19,6 +19,7 @@ from workd_tasks.errors import (
     TaskDefinitionError,
     TaskError,
 )
+from workd_tasks.options import TaskOptions
 
 __all__ = [
     "Context",

@@ -8,12 +8,12 @@ first job comes.
 from __future__ import annotations
 
 import inspect
-import math
 import re
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, Unpack, overload
 
 from workd_tasks.errors import TaskDefinitionError
+from workd_tasks.options import TaskKeywords, TaskOptions, read_exception_types, read_options
 from workd_tasks.registry import add
 
 if TYPE_CHECKING:
@@ -23,30 +23,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 NAME_RULE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
-QUEUE_RULE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
-MAX_SPAN_S: Final = 10 * 366 * 86_400  # ten years; what is longer is a wrong unit
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
-    """How a task is to be run, unless a message says otherwise. Times are seconds."""
-
-    queue: str = "default"
-    """The queue that clients send it to."""
-    timeout: float | None = None
-    """What one attempt may take; None: the daemon's `timeout_s`."""
-    max_retries: int = 0
-    """How many attempts may follow the first, if that fails."""
-    backoff_s: float = 1.0
-    """The wait before the first retry; it doubles each time."""
-    max_backoff_s: float = 300.0
-    """What the wait never exceeds."""
-    result_ttl: float | None = None
-    """How long the outcome is kept; None: as the message says, else not at all."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the options as plain JSON data."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +36,10 @@ class Task:
     qualname: str
     file: str
     line: int
+    retry_for: tuple[type[BaseException], ...] | None = None
+    """If given, only these are worth another run."""
+    no_retry_for: tuple[type[BaseException], ...] = ()
+    """These are never worth another run."""
 
     @property
     def place(self) -> str:
@@ -72,27 +52,19 @@ def task(fn: Callable[P, R], /) -> Callable[P, R]: ...
 
 
 @overload
-def task(
-    *,
-    name: str | None = None,
-    queue: str = "default",
-    timeout: float | None = None,
-    max_retries: int = 0,
-    backoff_s: float = 1.0,
-    max_backoff_s: float = 300.0,
-    result_ttl: float | None = None,
-) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def task(**options: Unpack[TaskKeywords]) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
 
 
 def task(fn: Callable[P, R] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Register a function as a task, and return that same function.
 
-    Written `@task` or `@task(timeout=30, max_retries=5)`; the options are those of `TaskOptions`, and `name`,
-    which is the function's own unless given. Raises `TaskDefinitionError`.
+    Written `@task` or `@task(timeout=30, max_retries=5)`. The options are those of `TaskOptions`; `name`, which is the
+    function's own unless given; `retry_for` and `no_retry_for`, exception types (or tuples of them): if `retry_for` is
+    given, no other exception is retried, and those in `no_retry_for` never are. Raises `TaskDefinitionError`.
     """
 
     def register(fn: Callable[P, R]) -> Callable[P, R]:
-        add(_define(fn, name, options))
+        add(_define(fn, name, dict(options)))
         return fn
 
     return register if fn is None else register(fn)
@@ -114,52 +86,15 @@ def _define(fn: Callable[..., Any], name: Any, options: dict[str, Any]) -> Task:
         )
     if inspect.isgeneratorfunction(fn):
         raise TaskDefinitionError(f"task {name!r}: {place} yields; a task has one result, return a list")
+    retry_for, no_retry_for = options.pop("retry_for", None), options.pop("no_retry_for", ())
     return Task(
         name=name,
         fn=fn,
-        options=_options(name, options),
+        options=read_options(name, options),
         module=fn.__module__,
         qualname=fn.__qualname__,
         file=code.co_filename,
         line=code.co_firstlineno,
+        retry_for=None if retry_for is None else read_exception_types(name, "retry_for", retry_for),
+        no_retry_for=read_exception_types(name, "no_retry_for", no_retry_for),
     )
-
-
-def _options(name: str, given: dict[str, Any]) -> TaskOptions:
-    known = {field.name for field in fields(TaskOptions)}
-    for option, value in given.items():
-        if option not in known:
-            raise TaskDefinitionError(
-                f"task {name!r}: there is no option {option}; there are name, {', '.join(sorted(known))}"
-            )
-        fits, rule = _RULES[option]
-        if not fits(value):
-            raise TaskDefinitionError(f"task {name!r}: option {option}={value!r} must be {rule}")
-    return TaskOptions(**given)
-
-
-def _is_queue(value: object) -> bool:
-    return isinstance(value, str) and QUEUE_RULE.fullmatch(value) is not None
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_span(value: object) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= MAX_SPAN_S  # type: ignore[arg-type,operator]
-
-
-def _is_timeout(value: object) -> bool:
-    return value is None or (_is_span(value) and value != 0)
-
-
-_RULES: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
-    "queue": (_is_queue, f"a string that matches {QUEUE_RULE.pattern}"),
-    "timeout": (_is_timeout, "a number of seconds above 0, or None"),
-    "max_retries": (_is_count, "an int of 0 or more"),
-    "backoff_s": (_is_span, "a number of seconds, 0 or more"),
-    "max_backoff_s": (_is_span, "a number of seconds, 0 or more"),
-    "result_ttl": (lambda value: value is None or _is_span(value), "a number of seconds, 0 or more, or None"),
-}

@@ -21,8 +21,8 @@ from pydantic_core import to_json
 
 from workd import wire
 from workd.errors import InvalidJobError, InvalidMessageError
-from workd_tasks.define import QUEUE_RULE
 from workd_tasks.finite import refuse_non_finite
+from workd_tasks.options import QUEUE_RULE
 from workd_tasks.registry import task_of
 
 if TYPE_CHECKING:
