@@ -58,7 +58,7 @@ def backlog(options: Options) -> Iterator[Figure]:
 
 def queues(options: Options) -> Iterator[Figure]:
     """1 to 100 queues of one daemon, all of them full."""
-    return _curve("queues", "queues", [Point(count, queues=count) for count in (1, 10, 100)], options)
+    return _curve("queues", "queues", [Point(count, queues=count) for count in (1, 10, 50, 100)], options)
 
 
 def _curve(name: str, unit: str, points: Sequence[Point], options: Options, *, scaled: bool = True) -> Iterator[Figure]:
