@@ -129,13 +129,21 @@ class Settler:
             await self._let_more_come()
             self._wake.clear()
             self._hurry.clear()
-            for queue, box in self._outboxes.items():
-                if box.waiting:
-                    pulse.expect("settling", SETTLE_BOUND_S)
-                    await self._settle_batch(session, queue, box)
-                    self._pause_until = asyncio.get_running_loop().time() + PAUSE_S
+            pulse.expect("settling", SETTLE_BOUND_S)
+            await self._settle_all(session)
+            self._pause_until = asyncio.get_running_loop().time() + PAUSE_S
             pulse.rest("settling")
             self._go_on_with_the_rest()
+
+    async def _settle_all(self, session: Session) -> None:
+        """Send a batch of each queue that has one, without waiting for one answer before the next call."""
+        full = [(queue, box) for queue, box in self._outboxes.items() if box.waiting]
+        if len(full) == 1:
+            await self._settle_batch(session, *full[0])
+            return
+        async with asyncio.TaskGroup() as group:
+            for queue, box in full:
+                group.create_task(self._settle_batch(session, queue, box))
 
     async def _let_more_come(self) -> None:
         """Wait until the pause after the last call is over, or nothing is to be gained by it."""
