@@ -176,6 +176,10 @@ class Arrivals:
             log.info("a job expired before it started", **about(flight))
             self._endings.settle(flight, self._clerk.expired(flight))
             return False
+        if flight.extras is not None and (lateness := flight.extras.lateness(flight, now_s)) is not None:
+            log.info("a job expired before it started", reason=lateness.type, **about(flight))
+            self._endings.settle(flight, self._clerk.expired(flight, lateness))
+            return False
         if envelope.run_at is not None and envelope.run_at > now_s:
             due_ms = int(envelope.run_at * 1000)
             self._endings.settle(flight, self._clerk.readd(flight, flight.entry.counters, due_ms))
@@ -203,8 +207,9 @@ class Arrivals:
             body = encode_job(name, task, counters.attempts + 1, flight.delivery, message, *flight.arguments)
             alone = bool(counters.crashes or counters.takeovers)
             patient = envelope.reply_to is None
-            jobs.append(
-                Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient, rest=rest)
-            )
+            job = Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient, rest=rest)
+            if flight.extras is not None:
+                flight.extras.impose(job)
+            jobs.append(job)
         if jobs:
             self._pool.submit(jobs)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from workd.broker.entries import Entry
     from workd.broker.ops import Settlement
     from workd.retry import Policy
+    from workd.terms import Extras
     from workd.wire import Envelope
 
 
@@ -34,6 +35,7 @@ class Flight:
     cancelled: bool = False  # its worker was killed since somebody cancelled it
     dropped: bool = False  # somebody else's now: whatever comes of it is ignored
     arguments: tuple[int, int] = (0, 0)  # where they stand in the message, if nobody has parsed them yet
+    extras: Extras | None = None  # what few jobs ask for
 
     @property
     def task(self) -> str:

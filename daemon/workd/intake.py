@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from workd import excerpt, retry, wire
 from workd.errors import InvalidMessageError, UnknownVersionError
 from workd.flights import Flight
+from workd.terms import Terms, with_unique_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workd.broker.entries import Entry
     from workd.retry import Event
+    from workd.terms import Extras
     from workd.wire import Envelope
 
 _SHOWN_BYTES = 200
@@ -42,12 +44,12 @@ class Reader:
         self._limits = limits
         self._catalogue = catalogue
         self._wall = wall
-        self._default = self._policy_of({})
-        self._policies = {name: self._policy_of(options) for name, options in catalogue.items()}
+        self._default = Terms.of({}, limits)
+        self._terms = {name: Terms.of(options, limits) for name, options in catalogue.items()}
 
     def read(self, entry: Entry) -> tuple[Flight, Event | None]:
         """Return the flight, and an event if it can't start as it is."""
-        flight = Flight(entry, entry.id or entry.entry_id, policy=self._default)
+        flight = Flight(entry, entry.id or entry.entry_id, policy=self._default.policy)
         message = entry.message
         if message is None:
             fields = b", ".join(sorted(entry.fields or ())).decode(errors="replace")
@@ -63,11 +65,11 @@ class Reader:
             else:
                 envelope, start, end = excerpt.read(message)
                 flight.arguments = start, end
+            self._apply_terms(flight, envelope)
         except InvalidMessageError as error:
             return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", "; ".join(error.details))
         except UnknownVersionError as error:
             return flight, retry.TaskUnknown(wire.ErrorInfo(type="UnknownVersion", message=str(error)), self._wall())
-        self._apply_terms(flight, envelope)
         return flight, None
 
     def knows(self, task: str) -> bool:
@@ -82,27 +84,26 @@ class Reader:
 
     def _apply_terms(self, flight: Flight, envelope: Envelope) -> None:
         """Settle what holds for this job: the message's own wishes, else its task's, else the daemon's."""
-        options = self._catalogue.get(envelope.task, {})
-        policy = self._policies.get(envelope.task, self._default)
+        terms = self._terms.get(envelope.task, self._default)
+        policy = terms.policy
         if envelope.max_retries is not None:
             policy = replace(policy, max_retries=envelope.max_retries)
         flight.envelope = envelope
         flight.job_id = flight.entry.id or envelope.id or flight.entry.entry_id
         flight.policy = policy
-        flight.timeout_s = envelope.timeout or options.get("timeout") or self._limits.timeout_s
-        result_ttl_s = envelope.result_ttl if envelope.result_ttl is not None else options.get("result_ttl")
-        flight.result_ttl_s = result_ttl_s or 0.0
+        flight.timeout_s = envelope.timeout or terms.timeout_s
+        flight.result_ttl_s = terms.result_ttl_s if envelope.result_ttl is None else envelope.result_ttl
+        if terms.extras is not None:
+            self._apply_extras(flight, envelope, terms.extras)
 
-    def _policy_of(self, options: Mapping[str, Any]) -> retry.Policy:
-        limits = self._limits
-        return retry.Policy(
-            max_retries=options.get("max_retries", 0),
-            backoff_s=options.get("backoff_s", 1.0),
-            max_backoff_s=options.get("max_backoff_s", 300.0),
-            max_crashes=limits.max_crashes,
-            max_takeovers=limits.max_takeovers,
-            unknown_task_s=limits.unknown_task_s,
-        )
+    @staticmethod
+    def _apply_extras(flight: Flight, envelope: Envelope, extras: Extras) -> None:
+        flight.extras = extras
+        if extras.unique and envelope.unique is None:
+            if len(flight.entry.message or b"") > excerpt.LONG_BYTES:  # its arguments were left out
+                envelope = wire.decode(flight.entry.message or b"")
+                flight.arguments = 0, 0
+            flight.envelope = with_unique_key(envelope, extras.parameters)
 
 
 def _refused(reason: wire.DeadReason, error_type: str, text: str) -> Event:

@@ -58,6 +58,7 @@ class Policy:
     max_crashes: int = 3
     max_takeovers: int = 10
     unknown_task_s: float = 60.0
+    jitter: bool = True  # a wait before a retry is drawn anew from 0 to what it would be
 
 
 # ── what can happen ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -76,6 +77,7 @@ class Raised:
     error: ErrorInfo
     retry: bool = True
     after_s: float | None = None
+    reason: DeadReason = DeadReason.FAILED  # or TIMEOUT: what it raised was its soft timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +169,8 @@ def decide(  # noqa: C901, PLR0911 - one case for each thing that can happen
     match event:
         case Returned(value):
             return Succeed(Counters(counters.attempts + 1, *counters[1:]), value)  # the others can wait for `_replace`
-        case Raised(error, retry, after_s):
-            return _after_attempt(counters, policy, DeadReason.FAILED, error, random, retry=retry, after_s=after_s)
+        case Raised(error, retry, after_s, reason):
+            return _after_attempt(counters, policy, reason, error, random, retry=retry, after_s=after_s)
         case TimeOver(error):
             return _after_attempt(counters, policy, DeadReason.TIMEOUT, error, random)
         case WorkerCrashed(error):
@@ -196,9 +198,10 @@ def _bounded_s(delay_s: float) -> float:
 
 
 def backoff_s(policy: Policy, attempts: int, random: float) -> float:
-    """Return the wait before the next attempt: exponential, capped, with full jitter."""
+    """Return the wait before the next attempt: exponential, capped, with full jitter unless that is not wanted."""
     # 2.0**63 seconds are beyond every cap, and a larger exponent would overflow.
-    return random * min(policy.max_backoff_s, policy.backoff_s * 2.0 ** min(attempts - 1, 63))
+    whole_s = min(policy.max_backoff_s, policy.backoff_s * 2.0 ** min(attempts - 1, 63))
+    return random * whole_s if policy.jitter else whole_s
 
 
 def _after_attempt(

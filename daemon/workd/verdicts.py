@@ -48,6 +48,7 @@ class _Wishes(BaseModel):
     """What the payload of a raised exception says beside the error."""
 
     retry: bool = True
+    timed_out: bool = False
     after_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
@@ -65,7 +66,8 @@ def event_of_frame(frame: Frame, now_s: float) -> Event:
 def _event_of_failure(frame: Frame, error: ErrorInfo, now_s: float) -> Event:
     if frame.kind == frames.RAISED:
         wishes = _Wishes.model_validate_json(frame.payload)
-        return retry.Raised(error, retry=wishes.retry, after_s=wishes.after_s)
+        reason = DeadReason.TIMEOUT if wishes.timed_out else DeadReason.FAILED
+        return retry.Raised(error, retry=wishes.retry, after_s=wishes.after_s, reason=reason)
     if frame.kind == frames.UNKNOWN_TASK:
         return retry.TaskUnknown(error, now_s)
     return retry.Refused(_REASONS[frame.kind], error, ran=frame.kind != frames.INVALID)
@@ -149,10 +151,10 @@ class Clerk:
         info = ErrorInfo(type="InternalError", message=text)
         return self._bury(flight, flight.entry.counters, DeadReason.FAILED, info, Times())
 
-    def expired(self, flight: Flight) -> Settlement:
-        """End a job that has not started in time."""
+    def expired(self, flight: Flight, why: ErrorInfo | None = None) -> Settlement:
+        """End a job that has not started in time: by its `expires_at`, or as `why` says."""
         message = "it had not started by its `expires_at`; add workers, or give it more time"
-        error = encode_error(ErrorInfo(type="Expired", message=message))
+        error = encode_error(why or ErrorInfo(type="Expired", message=message))
         return self._finish(flight, Status.EXPIRED, flight.entry.counters, Times(), error_json=error)
 
     def readd(self, flight: Flight, counters: Counters, due_ms: int | None) -> Settlement:

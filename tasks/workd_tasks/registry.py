@@ -8,6 +8,7 @@ a worker do.
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from workd_tasks.errors import TaskDefinitionError
@@ -103,4 +104,17 @@ def _is_dotted(name: str) -> bool:
 
 def catalogue() -> dict[str, dict[str, Any]]:
     """Return what the supervisor, which imports no user code, must know of each task, as plain JSON data."""
-    return {task.name: task.options.as_dict() | {"module": task.module} for task in _by_name.values()}
+    return {task.name: _facts(task) for task in _by_name.values()}
+
+
+def _facts(task: Task) -> dict[str, Any]:
+    facts = task.options.as_dict() | {"module": task.module}
+    return facts | {"parameters": _named_by_position(task)} if task.options.unique else facts
+
+
+def _named_by_position(task: Task) -> list[str]:
+    """List the parameters that a message may give by position or by name; none where a name can mean two things."""
+    parameters = inspect.signature(task.fn).parameters.values()
+    if any(one.kind is one.POSITIONAL_ONLY for one in parameters):
+        return []
+    return [one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]

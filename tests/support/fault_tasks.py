@@ -23,7 +23,8 @@ _TTL_S = 600
 _POLL_S = 0.005
 
 
-def _note(event: str, **more: object) -> None:
+def note(event: str, **more: object) -> None:
+    """Write a line about this run into the journal."""
     this = context()
     line = {"event": event, "id": this.id, "pid": os.getpid(), "delivery": this.delivery, "attempt": this.attempt}
     fd = os.open(_JOURNAL, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
@@ -33,7 +34,7 @@ def _note(event: str, **more: object) -> None:
         os.close(fd)
 
 
-def _wait_at(gate: str) -> None:
+def wait_at(gate: str) -> None:
     """Wait until the gate is open, for all or for this delivery alone."""
     gates = (_FOLDER / gate, _FOLDER / f"{gate}-{context().delivery}")
     while not any(path.exists() for path in gates):
@@ -43,25 +44,25 @@ def _wait_at(gate: str) -> None:
 @task(result_ttl=_TTL_S)
 def quick(number: int = 0) -> int:
     """Return at once."""
-    _note("start")
+    note("start")
     return number
 
 
 @task(result_ttl=_TTL_S)
 def hold(gate: str) -> int:
     """Wait at a gate and return this worker's pid."""
-    _note("start")
-    _wait_at(gate)
-    _note("end")
+    note("start")
+    wait_at(gate)
+    note("end")
     return os.getpid()
 
 
 @task(result_ttl=_TTL_S)
 def step(gate: str = "", crash: bool = False) -> int:
     """Return at once, so that the daemon learns to buffer it; or wait at a gate; or crash at its first delivery."""
-    _note("start")
+    note("start")
     if gate:
-        _wait_at(gate)
+        wait_at(gate)
     if crash and context().delivery == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid()
@@ -70,7 +71,7 @@ def step(gate: str = "", crash: bool = False) -> int:
 @task(result_ttl=_TTL_S)
 def die(how: str, times: int = 1_000) -> str:
     """Take the worker down, at the first `times` deliveries; then return."""
-    _note("start")
+    note("start")
     if context().delivery <= times:
         _DEATHS[how]()
         time.sleep(60)  # what did not kill at once has to kill by its consequences
@@ -104,7 +105,7 @@ _DEATHS = {
 @task(result_ttl=_TTL_S)
 def hang(how: str, seconds: float = 600) -> None:
     """Hang in a way that a timeout has to end from outside."""
-    _note("start")
+    note("start")
     _HANGS[how](seconds)
 
 
@@ -124,7 +125,7 @@ def _spin(seconds: float) -> None:
 
 def _wait_for_child(seconds: float) -> None:
     child = subprocess.Popen(["sleep", str(seconds)])
-    _note("child", child=child.pid)
+    note("child", child=child.pid)
     child.wait()
 
 
@@ -140,16 +141,16 @@ _HANGS = {
 @task(result_ttl=_TTL_S, max_retries=1, backoff_s=0.05)
 def hang_twice(how: str) -> None:
     """Hang, with one retry."""
-    _note("start")
+    note("start")
     _HANGS[how](600)
 
 
 @task(result_ttl=_TTL_S, max_retries=3, backoff_s=0.05)
 def fail_until(attempt: int, gate: str = "") -> int:
     """Raise until this attempt; wait at a gate first."""
-    _note("start")
+    note("start")
     if gate:
-        _wait_at(gate)
+        wait_at(gate)
     if context().attempt < attempt:
         raise ConnectionError("the other side is not there yet")
     return attempt
@@ -158,7 +159,7 @@ def fail_until(attempt: int, gate: str = "") -> int:
 @task(result_ttl=_TTL_S)
 def soak(run_s: float, number: int) -> int:
     """Work for a while."""
-    _note("start")
+    note("start")
     time.sleep(run_s)
     return number
 
@@ -166,26 +167,26 @@ def soak(run_s: float, number: int) -> int:
 @task(result_ttl=_TTL_S)
 def exact(count: int, name: str = "x") -> str:
     """Take arguments of certain types."""
-    _note("start")
+    note("start")
     return name * count
 
 
 @task(result_ttl=_TTL_S)
 def not_json() -> Any:
     """Return what JSON can't hold."""
-    _note("start")
+    note("start")
     return {"lock": object()}
 
 
 @task(result_ttl=_TTL_S)
 def large(size_bytes: int) -> str:
     """Return a text of this size."""
-    _note("start")
+    note("start")
     return "x" * size_bytes
 
 
 @task(result_ttl=_TTL_S)
 def refuse(reason: str) -> None:
     """Say that this job can never be done."""
-    _note("start")
+    note("start")
     raise Reject(reason)

@@ -165,3 +165,15 @@ def test_backoffs_double_up_to_the_cap() -> None:
 def test_backoffs_are_spread_over_the_whole_range() -> None:
     policy = Policy(backoff_s=8.0)
     assert [backoff_s(policy, 1, dice) for dice in (0.0, 0.25, 0.75)] == [0, 2, 6]
+
+
+def test_without_jitter_the_wait_is_the_whole_backoff() -> None:
+    policy = Policy(backoff_s=2.0, max_backoff_s=5.0, jitter=False)
+    assert [backoff_s(policy, attempts, 0.1) for attempts in (1, 2, 3)] == [2.0, 4.0, 5.0]
+    assert backoff_s(Policy(backoff_s=2.0), 1, 0.1) == pytest.approx(0.2)
+
+
+def test_a_soft_timeout_that_is_retried_no_more_is_dead_by_timeout() -> None:
+    decision = decide(Counters(), Policy(), retry.Raised(ERROR, reason=DeadReason.TIMEOUT), 0.5)
+    assert isinstance(decision, retry.Die)
+    assert decision.reason is DeadReason.TIMEOUT

@@ -168,6 +168,39 @@ def test_a_validation_error_of_the_tasks_own_is_an_exception_like_others() -> No
     assert (kind, told["type"]) == (frames.RAISED, "pydantic_core._pydantic_core.ValidationError")
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "retried"),
+    [
+        ({"retry_for": OSError}, TimeoutError(), True),
+        ({"retry_for": OSError}, ValueError(), False),
+        ({"retry_for": ()}, ValueError(), False),
+        ({"retry_for": (OSError, KeyError)}, KeyError(), True),
+        ({"no_retry_for": OSError}, ValueError(), True),
+        ({"no_retry_for": OSError}, FileNotFoundError(), False),
+        ({"retry_for": OSError, "no_retry_for": FileNotFoundError}, FileNotFoundError(), False),
+        ({"retry_for": OSError}, SoftTimeout(), True),
+        ({"no_retry_for": SoftTimeout}, SoftTimeout(), False),
+        ({"retry_for": OSError}, SystemExit(), False),
+        ({"no_retry_for": BaseException}, Retry(), True),
+    ],
+)
+def test_a_task_says_which_exceptions_are_worth_another_run(
+    options: dict[str, Any], error: BaseException, retried: bool
+) -> None:
+    @task(name="raises", **options)
+    def raises() -> None:
+        raise error
+
+    kind, told = run("raises")
+    assert (kind, told["retry"]) == (frames.RAISED, retried)
+
+
+def test_a_soft_timeout_is_told_from_other_exceptions_and_says_what_it_is() -> None:
+    told = raised(SoftTimeout())
+    assert (told["timed_out"], told["message"]) == (True, "it took longer than its soft timeout")
+    assert raised(ValueError())["timed_out"] is False
+
+
 def test_retry_carries_its_wait() -> None:
     told = raised(Retry(2.5))
     assert (told["type"], told["retry"], told["after_s"]) == ("Retry", True, 2.5)

@@ -46,6 +46,7 @@ def outcome_of(settlement: object) -> dict[str, Any]:
         (frame(frames.RAISED, ERROR), retry.Raised(INFO)),
         (frame(frames.RAISED, ERROR | {"retry": False, "after_s": None}), retry.Raised(INFO, retry=False)),
         (frame(frames.RAISED, ERROR | {"retry": True, "after_s": 7.5}), retry.Raised(INFO, after_s=7.5)),
+        (frame(frames.RAISED, ERROR | {"timed_out": True}), retry.Raised(INFO, reason=DeadReason.TIMEOUT)),
         (frame(frames.UNKNOWN_TASK, ERROR), retry.TaskUnknown(INFO, 100.0)),
         (frame(frames.INVALID, ERROR), retry.Refused(DeadReason.INVALID, INFO, ran=False)),
         (frame(frames.REJECTED, ERROR), retry.Refused(DeadReason.REJECTED, INFO, ran=True)),

@@ -22,12 +22,14 @@ from workd.pool import frames
 from workd.pool.child import alarm
 from workd_tasks import registry, signature
 from workd_tasks.context import Context, current, never, unheard
-from workd_tasks.errors import Reject, Retry
+from workd_tasks.errors import Reject, Retry, SoftTimeout
 from workd_tasks.signature import ArgumentsError, ResultError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from workd_tasks.define import Task
 
 MAX_MESSAGE_BYTES: Final = 4 * 1024
 MAX_TRACEBACK_BYTES: Final = 16 * 1024
@@ -96,7 +98,7 @@ class TaskRunner:
                 alarm.disarm()
             payload = call.dump(value)
         except BaseException as error:  # noqa: BLE001 (every end of a task is data; the process must live on)
-            return _raised(job.task, error)
+            return _raised(task, error)
         finally:
             current.reset(token)
         if len(payload) > self._max_result_bytes:
@@ -133,11 +135,11 @@ def _bind_unread(call: signature.Signature, job: RunnerJob) -> tuple[tuple[Any, 
     return found
 
 
-def _raised(task: str, error: BaseException) -> tuple[int, bytes]:
+def _raised(task: Task, error: BaseException) -> tuple[int, bytes]:
     """Tell what the exception says about the job."""
     match error:
         case ArgumentsError():
-            return frames.INVALID, _info("InvalidArguments", f"task {task!r}: {_fault(error.__cause__)}")
+            return frames.INVALID, _info("InvalidArguments", f"task {task.name!r}: {_fault(error.__cause__)}")
         case _OtherVersionError():  # which a newer daemon may know, as it may a task
             return frames.UNKNOWN_TASK, _info("UnknownVersion", str(error))
         case _UnreadableError():
@@ -149,7 +151,18 @@ def _raised(task: str, error: BaseException) -> tuple[int, bytes]:
         case Retry():
             return frames.RAISED, _failure(error, after_s=error.after_s)
         case _:
-            return frames.RAISED, _failure(error)
+            return frames.RAISED, _failure(error, retry=_is_worth_a_run(task, error))
+
+
+def _is_worth_a_run(task: Task, error: BaseException) -> bool:
+    """Say whether the task's `retry_for` and `no_retry_for` let this exception be retried.
+
+    The end of its time is no exception that a task thinks of in `retry_for`: it is retried as a hard timeout is,
+    unless `no_retry_for` names it.
+    """
+    if task.no_retry_for and isinstance(error, task.no_retry_for):
+        return False
+    return task.retry_for is None or isinstance(error, (SoftTimeout, *task.retry_for))
 
 
 def _failure(
@@ -167,6 +180,7 @@ def _failure(
             "cause": _cause(error),
             "retry": retry,
             "after_s": after_s,
+            "timed_out": isinstance(error, SoftTimeout),
         },
     )
 
@@ -206,7 +220,7 @@ def _type_name(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return str(error) or ("it took longer than its soft timeout" if isinstance(error, SoftTimeout) else "")
     except Exception as broken:  # noqa: BLE001 (a __str__ of the user's own)
         return f"<its text cannot be had: {type(broken).__name__} in __str__>"
 
