@@ -29,7 +29,7 @@ from pydantic_settings import (
 from workd import redis_url as urls
 from workd.address import DEFAULT_HTTP, parse
 from workd.errors import SettingsError
-from workd_tasks.options import QUEUE_RULE
+from workd_tasks.options import MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +56,13 @@ def _address(value: str) -> str:
     return str(parse(value)) if value else ""
 
 
+def _some_memory(value: int) -> int:
+    """Refuse a limit in which no job could run."""
+    if 0 < value < MIN_MEMORY_BYTES:
+        raise ValueError(f"should be 0, or at least {MIN_MEMORY_BYTES}")
+    return value
+
+
 QueueName = Annotated[str, StringConstraints(pattern=f"^(?:{QUEUE_RULE.pattern})$")]
 QueueNames = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 ModuleNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
@@ -64,6 +71,7 @@ RedisUrl = Annotated[
     StringConstraints(strip_whitespace=True, pattern=r"^(redis|rediss|unix)://\S+$"),
     AfterValidator(urls.checked),
 ]
+Bytes = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, lt=2**63)]
 Seconds = Annotated[float, Field(gt=0, le=10 * 366 * 86_400, allow_inf_nan=False)]
 
 
@@ -101,11 +109,22 @@ class Settings(BaseSettings):
         default=30, ge=0, le=86_400, description="running tasks may take this long to finish at a stop"
     )
     timeout_s: Seconds = Field(default=3600, description="how long a task may run that sets no timeout of its own")
+    memory_limit_bytes: Annotated[Bytes, AfterValidator(_some_memory)] = Field(
+        default=0, description="memory over which a job's worker is killed, as 512M; 0: its task's own alone"
+    )
     max_crashes: int = Field(default=3, ge=1, description="dead after so many runs that killed their worker")
     max_takeovers: int = Field(default=10, ge=1, description="dead after so many takeovers from daemons that died")
     unknown_task_s: float = Field(default=60, ge=0, description="how long a task that nobody knows is tried again")
     max_message_bytes: int = Field(
         default=_MIB, ge=1024, description="longer messages, and longer results, are dead letters"
+    )
+    boot_timeout_s: Seconds = Field(default=60, description="how long a worker may take to start")
+    worker_max_jobs: int = Field(default=0, ge=0, description="a worker is replaced after so many jobs; 0: never")
+    worker_max_age_s: float = Field(
+        default=0, ge=0, le=10 * 366 * 86_400, description="a worker is replaced after so long; 0: never"
+    )
+    worker_max_growth_bytes: Bytes = Field(
+        default=0, description="a worker is replaced when it has grown by so much since its start; 0: never"
     )
     dead_max_bytes: int = Field(default=256 * _MIB, ge=_MIB, description="dead letters kept of each queue, in bytes")
     dead_max_age_s: Seconds = Field(default=30 * 86_400, description="dead letters kept of each queue, by age")

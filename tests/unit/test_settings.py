@@ -75,6 +75,13 @@ def test_lists_are_written_with_commas_and_repetitions_are_dropped(monkeypatch: 
     assert load({"modules": ("a", "b")}).settings.modules == ("a", "b")
 
 
+def test_sizes_may_have_a_unit(config: Path) -> None:
+    config.write_text('memory_limit_bytes = "512M"\nworker_max_growth_bytes = 1048576')
+    chosen = load({}, config).settings
+    assert (chosen.memory_limit_bytes, chosen.worker_max_growth_bytes) == (512 * 2**20, 2**20)
+    assert load({"worker_max_growth_bytes": "1.5G"}).settings.worker_max_growth_bytes == 3 * 2**29
+
+
 def test_only_the_inboxes_of_served_queues_are_served() -> None:
     assert load({"queues": "images"}).settings.inboxes == ()
     assert load({"queues": "b,a", "inbox_queues": "a,b"}).settings.inboxes == ("b", "a")
@@ -87,6 +94,12 @@ def test_only_the_inboxes_of_served_queues_are_served() -> None:
         ({"timeout_s": "never"}, "timeout_s: should be a valid number"),
         ({"timeout_s": "inf"}, "timeout_s: "),
         ({"workers": 0}, "workers: should be greater than or equal to 1 (0 from --workers)"),
+        ({"memory_limit_bytes": "512 monkeys"}, "memory_limit_bytes: '512 monkeys' is no size"),
+        ({"memory_limit_bytes": "1K"}, "memory_limit_bytes: should be 0, or at least 1048576"),
+        ({"worker_max_growth_bytes": "-1"}, "worker_max_growth_bytes: '-1' is no size"),
+        ({"worker_max_jobs": "-1"}, "worker_max_jobs: should be greater than or equal to 0"),
+        ({"worker_max_age_s": "nan"}, "worker_max_age_s: "),
+        ({"boot_timeout_s": "0"}, "boot_timeout_s: should be greater than 0"),
         ({"queues": ""}, "queues: "),
         ({"queues": "a{b}"}, "queues: "),
         ({"redis_url": "localhost:6379"}, "redis_url: "),

@@ -1,0 +1,52 @@
+"""What the daemon's settings do to its workers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.daemons import DaemonProcess
+from support.fault_queue import FaultQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.servers import Server
+
+MODULES = ("support.fault_tasks",)
+
+
+@pytest.fixture
+def queue(valkey: Server, tmp_path: Path) -> Iterator[FaultQueue]:
+    queue = FaultQueue(valkey, tmp_path)
+    yield queue
+    queue.close()
+
+
+def test_a_worker_is_replaced_after_as_many_jobs_as_the_setting_says(queue: FaultQueue) -> None:
+    with DaemonProcess(queue.server.url, queue.folder, modules=MODULES, workers=1, worker_max_jobs=2) as daemon:
+        daemon.wait_ready()
+        for number in range(6):
+            queue.succeeded(queue.push("quick", number), value=number, deliveries=1)
+        pids = [run.pid for run in queue.runs()]
+        assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [2, 2, 2]
+
+
+def test_a_worker_is_replaced_when_it_is_old(queue: FaultQueue) -> None:
+    with DaemonProcess(queue.server.url, queue.folder, modules=MODULES, workers=1, worker_max_age_s=0.2) as daemon:
+        daemon.wait_ready()
+        (first,) = daemon.wait_workers(1)
+        queue.succeeded(queue.push("quick"))
+        daemon.wait_workers(1, without=first)
+
+
+def test_every_job_has_the_memory_limit_of_the_daemon(queue: FaultQueue) -> None:
+    with DaemonProcess(
+        queue.server.url, queue.folder, modules=("support.option_tasks",), memory_limit_bytes="48M"
+    ) as daemon:
+        daemon.wait_ready()
+        error = json.loads(queue.dead_letter(queue.push("swell"))["error"])
+        assert "over its memory limit of 48 MiB" in error["message"], "the task's own limit is 64 MiB"
