@@ -13,10 +13,11 @@ from workd import retry
 from workd.arrivals import Arrivals
 from workd.flights import Book, about
 from workd.log import get_logger
-from workd.pool.deaths import Crashed, Killed
+from workd.pool.deaths import Crashed
 from workd.pool.frames import INVALID, UNKNOWN_TASK
 from workd.schedule import Alarm
 from workd.settler import Settler
+from workd.stopping import Stops, is_hand_back
 from workd.verdicts import Times, event_of_frame, event_of_loss
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ class Dispatcher:
         self.settler = Settler(self.books, self.alarms, self.room_changed.set)
         self._arrivals = Arrivals(self.books, limits, clerk, self)
         self._clerk = clerk
+        self._stops = Stops(clerk, self.settle, limits.cancel_grace_s)
         self._pool: ProcessPool
+        self.draining = False
         self.state_changed = asyncio.Event()
         self.crashes = 0
         self.deaths = 0  # dead letters written by this daemon
@@ -96,6 +99,11 @@ class Dispatcher:
         event = event_of_frame(frame, self._clerk.wall())
         never_ran = frame.kind in (INVALID, UNKNOWN_TASK)
         times = Times() if never_ran else Times(frame.started_at, frame.ended_at)
+        if flight.cancelled:
+            self._stops.ended(flight, times)
+            return
+        if self.draining and is_hand_back(event):
+            event = retry.CutShort(started=True)
         self._decide(flight, event, times, job.worker_pid)
 
     def on_lost(self, job: Job, how: Lost) -> None:
@@ -105,12 +113,12 @@ class Dispatcher:
             return
         now_s = self._clerk.wall()
         times = Times(now_s - (how.died.ran_s or 0.0), now_s)
-        if isinstance(how, Killed) and flight.cancelled:
-            self.settle(flight, self._clerk.cancelled(flight, "cancelled while it was running", run=times))
-            return
         if isinstance(how, Crashed):
             self.crashes += 1
             log.warning("a worker died under a job", how=how.died.describe(), **about(flight, job.worker_pid))
+        if flight.cancelled:
+            self._stops.lost(flight, times)
+            return
         self._decide(flight, event_of_loss(how), times, job.worker_pid)
 
     def _decide(self, flight: Flight, event: retry.Event, times: Times, worker_pid: int) -> None:
@@ -142,12 +150,9 @@ class Dispatcher:
         self.state_changed.set()
 
     def cancel(self, queue: str, job_ids: frozenset[str]) -> None:
-        """Stop jobs that somebody cancelled: unstarted ones end at once, running ones are killed."""
+        """Stop jobs that somebody cancelled: unstarted ones end at once, running ones are asked, and then killed."""
         for flight in self.books[queue].find(job_ids):
-            flight.cancelled = True
-            job = self._pool.cancel(flight.pool_key, "cancelled") if flight.pool_key else None
-            if job is not None:
-                self.settle(flight, self._clerk.cancelled(flight, "cancelled before it started"))
+            self._stops.ask(self._pool, flight)
 
     def let_go(self, queue: str, entry_ids: Sequence[str], *, lease_kept: bool) -> None:
         """Drop jobs that are not pending for us any more, and kill what runs of them.

@@ -44,10 +44,15 @@ class Flight:
 
     @property
     def has_a_name(self) -> bool:
-        """Whether Redis must be asked before it may run: it has an id or a key of its own, or was here before."""
-        envelope = self.envelope
-        return self.entry.id is not None or (
-            envelope is not None and (envelope.id is not None or envelope.unique is not None)
+        """Whether Redis must be asked before it may run: it has an id or a key of its own, or was with a daemon before.
+
+        Of what only waited in the stream nobody needs to ask: who cancels that takes it out.
+        """
+        envelope, entry = self.envelope, self.entry
+        return (
+            entry.id is not None
+            or (envelope is not None and (envelope.id is not None or envelope.unique is not None))
+            or entry.counters.takeovers > 0
         )
 
     @property

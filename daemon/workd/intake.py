@@ -34,6 +34,7 @@ class Limits:
     max_takeovers: int = 10
     unknown_task_s: float = 60.0
     max_message_bytes: int = 1024 * 1024
+    cancel_grace_s: float = 5.0
 
 
 class Reader:

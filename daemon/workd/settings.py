@@ -108,6 +108,9 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=30, ge=0, le=86_400, description="running tasks may take this long to finish at a stop"
     )
+    cancel_grace_s: float = Field(
+        default=5, ge=0, le=86_400, description="a cancelled task may take this long to stop before it is killed"
+    )
     timeout_s: Seconds = Field(default=3600, description="how long a task may run that sets no timeout of its own")
     memory_limit_bytes: Annotated[Bytes, AfterValidator(_some_memory)] = Field(
         default=0, description="memory over which a job's worker is killed, as 512M; 0: its task's own alone"

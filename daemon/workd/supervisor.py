@@ -31,6 +31,7 @@ from workd.log import get_logger
 from workd.pool.core import ProcessPool
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
+from workd.pool.stops import ask_all_to_stop
 from workd.schedule import DeadLimits
 from workd.signals import SignalInbox
 from workd.systemd import Notifier
@@ -105,6 +106,7 @@ class Supervisor:
             max_takeovers=settings.max_takeovers,
             unknown_task_s=settings.unknown_task_s,
             max_message_bytes=settings.max_message_bytes,
+            cancel_grace_s=settings.cancel_grace_s,
         )
         self._dispatcher = Dispatcher(settings.queues, limits, Clerk(self.daemon_id, wall=clock.now_s), clock)
         self._consumer = Consumer(_source(settings, self.daemon_id), self._dispatcher)
@@ -181,7 +183,9 @@ class Supervisor:
         self._enter(State.DRAINING)
         hurrying = asyncio.ensure_future(self._hear_second_signal())
         try:
+            self._dispatcher.draining = True
             unstarted = pool.quiet()
+            ask_all_to_stop(pool)
             self._dispatcher.on_returned(unstarted)
             running = len(pool.running())
             self._notifier.stopping(f"draining, {running} jobs are running")

@@ -130,11 +130,15 @@ class Clerk:
                 msg = "a job that goes on has nothing to settle"
                 raise ValueError(msg)
 
-    def cancelled(self, flight: Flight, message: str, *, run: Times | None = None) -> Settlement:
-        """End a job that was cancelled; `run`: the run that was cut short for it."""
+    def cancelled(
+        self, flight: Flight, message: str, *, run: Times | None = None, is_attempt: bool = False
+    ) -> Settlement:
+        """End a job that was cancelled; `run`: the run that was cut short for it, or (an attempt) ended by itself."""
         error = encode_error(ErrorInfo(type="cancelled", message=message))
         counters = flight.entry.counters
-        if run is not None:
+        if run is not None and is_attempt:
+            counters = counters._replace(attempts=counters.attempts + (run.started_at is not None))
+        elif run is not None:
             counters = counters._replace(handbacks=counters.handbacks + 1)
         return self._finish(flight, Status.CANCELLED, counters, run or Times(), error_json=error)
 

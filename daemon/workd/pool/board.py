@@ -1,7 +1,16 @@
-"""The memfd that a worker and the supervisor both hold: an order in one direction, stacks in the other.
+"""The memfd that a worker and the supervisor both hold: orders in one direction, news and stacks in the other.
 
-    bytes 0 to 7    key of the job whose time is up: written by the supervisor, read by the worker's `alarm`
-    from byte 64    Python stacks: written by `faulthandler` in the worker, read by the supervisor
+    bytes 0 to 7      key of the job whose time is up: written by the supervisor, read by the worker's `alarm`
+    bytes 8 to 15     how many jobs were ever asked to stop: written by the supervisor, read by the worker's `notices`
+    bytes 16 to 23    not 0: all jobs are asked to stop, since the daemon drains
+    bytes 24 to 31    how many reports of progress were ever written: by the worker, read by the supervisor
+    bytes 32 to 511   a ring of the keys of the jobs that were last asked to stop
+    then              places for the last report of each of several jobs, found by the job's key
+    last              Python stacks: written by `faulthandler` in the worker, read by the supervisor
+
+A report that the other side is just writing reads as none: it carries a check sum, and there will be another look. Of
+more jobs at once than there are places, some have no report to show; of more than the ring holds, the first are no
+longer asked, and are killed when their grace is over.
 
 `faulthandler` writes from a signal handler in C, which needs neither the GIL nor Python code: when the supervisor asks
 with `STACKS_SIGNAL`, and by itself when the worker dies of an error in C code. Memory that a worker writes here
@@ -12,8 +21,10 @@ Made by the worker at its boot, thrown away with it. Nothing here blocks.
 
 from __future__ import annotations
 
+import binascii
 import os
 import signal
+import struct
 from typing import Final
 
 # Real-time signals: libraries and tasks hardly ever use them for themselves.
@@ -21,7 +32,19 @@ ORDER_SIGNAL: Final = signal.SIGRTMIN + 6
 STACKS_SIGNAL: Final = signal.SIGRTMIN + 7
 
 _KEY_BYTES: Final = 8
-_STACKS_AT: Final = 64
+_WISHES_AT: Final = 8
+_WISHES: Final = struct.Struct("<QQ")  # how many, and whether all are meant
+_NO_WISH: Final = bytes(_WISHES.size)
+_RING_AT: Final = 32
+_RING: Final = struct.Struct("<60Q")
+_RING_KEYS: Final = 60
+_REPORTS_AT: Final = 24
+_PLACES_AT: Final = 512
+_PLACES: Final = 32
+_PLACE_BYTES: Final = 512
+_REPORT_HEAD: Final = struct.Struct("<QHI")  # the job's key, bytes of what follows, check sum of key and that
+MAX_REPORT_BYTES: Final = _PLACE_BYTES - _REPORT_HEAD.size
+_STACKS_AT: Final = _PLACES_AT + _PLACES * _PLACE_BYTES
 _MAX_STACK_BYTES: Final = 16 * 1024
 _OWN_FOLDER: Final = f'File "{os.path.dirname(__file__)}/'  # noqa: PTH120 - pathlib is heavy for a worker
 
@@ -41,6 +64,51 @@ def write_order(fd: int, key: int) -> None:
 def read_order(fd: int) -> int:
     """Return the key of the job whose time is up; 0 if there never was one."""
     return int.from_bytes(os.pread(fd, _KEY_BYTES, 0), "little")
+
+
+def wish_stop(fd: int, key: int) -> None:
+    """Ask one job to stop. The count goes last: whoever sees it finds the key."""
+    count, is_all = _WISHES.unpack(os.pread(fd, _WISHES.size, _WISHES_AT))
+    os.pwrite(fd, key.to_bytes(_KEY_BYTES, "little"), _RING_AT + count % _RING_KEYS * _KEY_BYTES)
+    os.pwrite(fd, _WISHES.pack(count + 1, is_all), _WISHES_AT)
+
+
+def wish_stop_of_all(fd: int) -> None:
+    """Ask every job to stop, now and from now on."""
+    count, _ = _WISHES.unpack(os.pread(fd, _WISHES.size, _WISHES_AT))
+    os.pwrite(fd, _WISHES.pack(count, 1), _WISHES_AT)
+
+
+def is_asked_to_stop(fd: int, key: int) -> bool:
+    """Say whether this job is to stop: one short read, as long as nobody has ever asked for anything."""
+    wishes = os.pread(fd, _WISHES.size, _WISHES_AT)
+    if wishes == _NO_WISH:
+        return False
+    return bool(_WISHES.unpack(wishes)[1]) or key in _RING.unpack(os.pread(fd, _RING.size, _RING_AT))
+
+
+def write_report(fd: int, key: int, number: int, text: bytes) -> None:
+    """Say how far a job is; `number` is how many reports the worker has written with this one."""
+    place = _PLACES_AT + key % _PLACES * _PLACE_BYTES
+    os.pwrite(fd, _REPORT_HEAD.pack(key, len(text), _check_sum(key, text)) + text, place)
+    os.pwrite(fd, number.to_bytes(_KEY_BYTES, "little"), _REPORTS_AT)
+
+
+def reports_count(fd: int) -> int:
+    """Return how many reports were written by now."""
+    return int.from_bytes(os.pread(fd, _KEY_BYTES, _REPORTS_AT), "little")
+
+
+def read_report(fd: int, key: int) -> bytes:
+    """Return what a job said last of how far it is; empty if it said nothing, or is just saying it."""
+    record = os.pread(fd, _PLACE_BYTES, _PLACES_AT + key % _PLACES * _PLACE_BYTES)
+    whose, length, check_sum = _REPORT_HEAD.unpack_from(record)
+    text = record[_REPORT_HEAD.size : _REPORT_HEAD.size + length]
+    return text if whose == key and check_sum == _check_sum(key, text) else b""
+
+
+def _check_sum(key: int, text: bytes) -> int:
+    return binascii.crc32(text, key & 0xFFFFFFFF)
 
 
 def clear_stacks(fd: int) -> None:

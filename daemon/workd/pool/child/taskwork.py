@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from workd import log
 from workd.pool import frames
+from workd.pool.child import notices
 from workd.pool.child.runner import RunnerJob, TaskRunner
 from workd_tasks import registry
 
@@ -38,6 +39,6 @@ def make(
 ) -> tuple[TaskWork, dict[str, dict[str, Any]]]:
     """Check every task's signature, build the validators, and return the runner and the catalogue."""
     registry.load(modules)
-    runner = TaskRunner(daemon_id, max_result_bytes)
+    runner = TaskRunner(daemon_id, max_result_bytes, should_stop=notices.should_stop, progress=notices.report)
     log.configure(log_level, log_format, daemon=daemon_id)  # here, so that no worker has to: that costs each 0.5 MB
     return TaskWork(runner), registry.catalogue()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from workd import faultpoints
 from workd.pool import board, frames, lifeline
-from workd.pool.child import alarm, limits
+from workd.pool.child import alarm, limits, notices
 from workd.pool.child.complaints import complain
 from workd.pool.child.deafness import ignore_signals
 from workd.pool.child.result_queue import ResultQueue
@@ -88,6 +88,7 @@ def _boot(slot: int, channel: socket.socket, make_runner: Callable[[], Runner]) 
         channel.send(frames.FAILED + json.dumps(complain(error), ensure_ascii=False).encode(errors="replace"))
         return None
     alarm.install(board_fd)
+    notices.install(board_fd)
     faultpoints.hit("worker_before_ready")
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [reader_fd, board_fd]))]
     channel.sendmsg([frames.READY], rights)
@@ -112,6 +113,7 @@ def serve(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
             faultpoints.hit("worker_leaving")
             return 0
         key, flags = unpack_head(buffer)
+        notices.key = key
         faultpoints.hit("after_claim")
         if not flags:
             started_at = now()
