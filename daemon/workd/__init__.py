@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from workd.client.admin import Admin
     from workd.client.async_client import AsyncClient
     from workd.client.handle import AsyncHandle, Handle
     from workd.client.redis_pool import RedisPool
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         BrokerUnavailableError,
         CallCancelledError,
         ClientError,
+        DeadLetterError,
         EnqueueTimeoutError,
         FencedError,
         InvalidJobError,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Admin",
     "AsyncClient",
     "AsyncHandle",
     "BootError",
@@ -58,6 +61,7 @@ __all__ = [
     "Client",
     "ClientError",
     "Context",
+    "DeadLetterError",
     "EnqueueTimeoutError",
     "FencedError",
     "Handle",
@@ -91,6 +95,7 @@ __all__ = [
 ]
 
 _ELSEWHERE = {
+    "Admin": "workd.client.admin",
     "AsyncClient": "workd.client.async_client",
     "AsyncHandle": "workd.client.handle",
     "Client": "workd.client.sync",

@@ -25,6 +25,7 @@
         ├── JobCancelledError         the job was cancelled, or was a duplicate; carries its outcome
         ├── JobExpiredError           the job had not started by `expires_at`; carries its outcome
         ├── InvalidJobError           what was given to enqueue cannot become a message; nothing was sent
+        ├── DeadLetterError           this dead letter cannot be replayed, or is not there (any more)
         └── InvalidResultError        the value does not fit the return annotation that the task has here
 
 Task authors have their own small tree in `workd_tasks.errors`, since tasks know nothing of the daemon.
@@ -247,6 +248,15 @@ class JobExpiredError(ClientError):
 
 class InvalidJobError(ClientError, ValueError):
     """What was given to enqueue cannot become a message: nothing was sent. Names task and option."""
+
+
+class DeadLetterError(ClientError):
+    """The dead letter `entry_id` of `queue` is not there, or cannot be replayed; nothing was done."""
+
+    def __init__(self, queue: str, entry_id: str, why: str) -> None:
+        self.queue = queue
+        self.entry_id = entry_id
+        super().__init__(f"dead letter {entry_id} of queue {queue}: {why}")
 
 
 class InvalidResultError(ClientError, ValueError):

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from redis.exceptions import OutOfMemoryError
 
+from support.caring import dead_letters
 from support.jobs import OUTCOME, QUEUE, STREAM, bury, fetched, finish, pending_ids, push, readd, settled_in, stream_ids
 from support.stores import Store
 from workd.broker import faults, keys
@@ -125,3 +126,14 @@ async def test_what_a_full_memory_refuses_all_the_same_is_no_fault_of_ours(real_
     error = faults.told(refused.value, "redis://h/0", "moving")
     assert isinstance(error, BrokerUnavailableError)
     assert "OOM" in str(error)
+
+
+async def test_dead_letters_can_be_purged_from_a_full_memory_and_are_not_replayed_into_it(real_store: Store) -> None:
+    client, letters = real_store.client(), dead_letters(real_store)
+    ids = [client.xadd(keys.dead(QUEUE), {"m": "1", "id": f"job-{number}"}).decode() for number in range(2)]
+    client.config_set("maxmemory", 1)
+    with pytest.raises(ServerUnavailableError, match="nothing was changed"):
+        letters.replay(QUEUE, ids[0])
+    assert client.xlen(keys.dead(QUEUE)) == 2
+    assert letters.purge_all(QUEUE).done == 2
+    assert not client.exists(STREAM)

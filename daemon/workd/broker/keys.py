@@ -39,6 +39,11 @@ def dead(queue: str) -> str:
     return f"workd:{{{queue}}}:dead"
 
 
+def dead_trimmed(queue: str) -> str:
+    """Return the key of the number of dead letters that were ever trimmed."""
+    return f"workd:{{{queue}}}:dead_trimmed"
+
+
 def leases(queue: str) -> str:
     """Return the key of the hash of daemon id to the end of its lease in server ms."""
     return f"workd:{{{queue}}}:leases"

@@ -261,10 +261,9 @@ class Session:
 
     async def trim_dead(self, queue: str, max_bytes: int, max_age_s: float) -> int:
         """Remove the oldest dead letters beyond these limits and return how many."""
+        names = (keys.dead(queue), keys.dead_trimmed(queue))
         async with self._asking("trimming the dead letters", queue):
-            trimmed: int = await scripts.TRIM_DEAD.call(
-                self._shared, (keys.dead(queue),), max_bytes, int(max_age_s * 1000)
-            )
+            trimmed: int = await scripts.TRIM_DEAD.call(self._shared, names, max_bytes, int(max_age_s * 1000))
         return trimmed
 
     async def depart(self, queue: str) -> bool:

@@ -1,0 +1,35 @@
+"""The administration's parts over any store: by a client's link, or, where there is no server, by fakeredis itself."""
+
+from typing import Any
+
+from support.stores import Store
+from workd.client.dead_letters import DeadLetters
+from workd.client.link import Link
+from workd.client.queue_care import QueueCare
+
+DEADLINE_S = 10.0
+
+
+class _Asked:
+    """Sends commands by redis-py, which reshapes the answers of some; those of scripts it leaves alone."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def call(self, command: tuple[Any, ...]) -> Any:
+        return self._client.execute_command(*command)
+
+
+def link(store: Store) -> Any:
+    """Return what asks this store."""
+    return Link(store.server.unix_url, DEADLINE_S) if store.server is not None else _Asked(store.client())
+
+
+def dead_letters(store: Store) -> DeadLetters:
+    """Return the dead letters of this store."""
+    return DeadLetters(link(store))
+
+
+def queue_care(store: Store) -> QueueCare:
+    """Return the care of this store's queues."""
+    return QueueCare(link(store))
