@@ -10,7 +10,7 @@ from support.jobs import OUTCOME, QUEUE, STREAM, bury, fetched, finish, pending_
 from support.stores import Store
 from workd.broker import faults, keys
 from workd.broker.ops import Admit, Admitted, MoveReply, RenewReply, SettleReply
-from workd.errors import BrokerUnavailableError
+from workd.errors import BrokerUnavailableError, ServerUnavailableError
 
 INBOX, SCHEDULED = keys.inbox(QUEUE), keys.scheduled(QUEUE)
 BLOCK = b"x" * 32_768
