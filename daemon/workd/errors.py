@@ -19,6 +19,7 @@
     └── ClientError                   what a producer can meet; each call documents its own
         ├── EnqueueTimeoutError       no answer within the deadline (also a TimeoutError)
         ├── ServerUnavailableError    Redis refused, or the connection broke (also a ConnectionError)
+        ├── NotDurableError           it was not confirmed, or cannot be, that a job outlasts a crash of the server
         ├── ResultTimeoutError        the job has not ended yet (also a TimeoutError)
         ├── ResultGoneError           the outcome was not kept, or no longer
         ├── JobFailedError            the job ended dead; carries its outcome
@@ -198,11 +199,32 @@ class ClientError(WorkdError):
 
 
 class EnqueueTimeoutError(ClientError, TimeoutError):
-    """No answer within the deadline: whether the message arrived is not known."""
+    """No answer within the deadline: whether the message arrived is not known (`in_doubt` is always true)."""
+
+    in_doubt = True
 
 
 class ServerUnavailableError(ClientError, ConnectionError):
-    """Redis refused the call or the connection broke; the message says whether the command had been sent."""
+    """Redis refused the call or the connection broke; the message says whether the command had been sent.
+
+    `in_doubt`: it had been, and no answer came; only Redis knows whether it was run. False: nothing was changed.
+    """
+
+    in_doubt = False
+
+
+class NotDurableError(ClientError):
+    """`durable=True`, and no word that the jobs would outlast a crash of the server.
+
+    `job_ids` are those that are queued all the same; empty: the server can give no such word, and nothing was sent.
+    """
+
+    def __init__(self, why: str, job_ids: Sequence[str] = ()) -> None:
+        self.why = why
+        self.job_ids = tuple(job_ids)
+        what = ", ".join(self.job_ids[:3]) + (", …" if len(self.job_ids) > 3 else "")  # noqa: PLR2004 (for a line)
+        queued = f"queued all the same, do not send again: {what}" if self.job_ids else "nothing was queued"
+        super().__init__(f"not durable: {why}; {queued}")
 
 
 class ResultTimeoutError(ClientError, TimeoutError):

@@ -58,7 +58,7 @@ def test_the_script_is_sent_whole_only_when_asked_for() -> None:
     short = commands.add_many("q", [b"1"], whole_script=False)
     whole = commands.add_many("q", [b"1"], whole_script=True)
     assert (short[0], whole[0]) == ("EVALSHA", "EVAL")
-    assert short[2:] == whole[2:] == (1, "workd:{q}:stream", b"1")
+    assert short[2:] == whole[2:] == (1, "workd:{q}:stream", 0, 0, b"1")
     assert "XADD" in str(whole[1])
 
 

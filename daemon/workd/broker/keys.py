@@ -74,6 +74,11 @@ def reply(queue: str, name: str) -> str:
     return f"workd:{{{queue}}}:reply:{name}"
 
 
+def call(queue: str, lane: str) -> str:
+    """Return the key of the marker of the last call that a producer has made from one place."""
+    return f"workd:{{{queue}}}:call:{lane}"
+
+
 def daemon(daemon_id: str) -> str:
     """Return the key under which a daemon tells about itself."""
     return f"workd:daemon:{daemon_id}"

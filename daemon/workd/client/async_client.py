@@ -11,6 +11,7 @@ from workd.client import message
 from workd.client.async_core import AsyncCore
 from workd.client.handle import AsyncHandle, Job
 from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
+from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
@@ -36,13 +37,23 @@ class AsyncClient:
     cancelled in the middle may or may not have enqueued its job.
     """
 
-    def __init__(self, url: str, *, deadline_s: float = 2.0, queue: str = DEFAULT_QUEUE) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        deadline_s: float = 2.0,
+        queue: str = DEFAULT_QUEUE,
+        retries: int = DEFAULT_RETRIES,
+        durable: bool = False,
+        durable_replicas: int = 0,
+    ) -> None:
         """Check the arguments; SettingsError if `url` is none. Connects at the first call."""
         message.check_queue(queue)
+        self._sending = Sending(retries, durable, durable_replicas)
         self.core = AsyncCore(url, deadline_s)
         self._queue = queue
         self._options = JobOptions()
-        self._drafts = Drafts(self._options, queue)
+        self._drafts = Drafts(self._options, queue, self._sending)
 
     def with_options(self, **options: Unpack[Options]) -> AsyncClient:
         """Return a view of this client for jobs with these options; see `Client.with_options`."""
@@ -50,7 +61,8 @@ class AsyncClient:
         view.core = self.core
         view._queue = self._queue
         view._options = message.merged(self._options, options)
-        view._drafts = Drafts(view._options, self._queue)
+        view._sending = self._sending.changed(options)
+        view._drafts = Drafts(view._options, self._queue, view._sending)
         return view
 
     @overload

@@ -11,11 +11,10 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
-
 from workd.client import commands
 from workd.client.async_link import AsyncLink
 from workd.client.async_reader import AsyncReplyReader
+from workd.client.async_sender import AsyncSender, persistently
 from workd.client.handle import AsyncHandle, Job
 from workd.client.outcomes import JobState, is_about_another, poll_pauses
 from workd.client.replies import NOT_LIVE, ReplyTable
@@ -25,6 +24,7 @@ from workd.wire import Outcome, decode_outcome
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
+    from workd.client.connection import Deadline
     from workd.client.message import Draft
 
 Arrivals = asyncio.Queue[Outcome]
@@ -38,6 +38,7 @@ class AsyncCore:
     def __init__(self, url: str, deadline_s: float) -> None:
         """Check the URL; nothing is connected yet."""
         self.link = AsyncLink(url, deadline_s)
+        self.sender = AsyncSender(self.link)
         self.replies = ReplyTable()
         self.reader = AsyncReplyReader(self.link, self.replies)
 
@@ -49,17 +50,14 @@ class AsyncCore:
     async def enqueue(self, draft: Draft, raw: bytes) -> AsyncHandle[Any]:
         """Send one message."""
         mark = self.replies.mark(draft.queue)
-        entry_id: bytes = await self.link.call(commands.add(draft.queue, raw))
+        [entry_id] = await self.sender.add(draft, (raw,))
         return AsyncHandle(self, Job.of(draft, entry_id.decode(), self.replies, mark))
 
     async def enqueue_many(self, draft: Draft, raws: Iterable[bytes]) -> AsyncIterator[list[AsyncHandle[Any]]]:
         """Send many messages, and give their handles after each call."""
         for chunk in commands.chunks(raws):
             mark = self.replies.mark(draft.queue)
-            try:
-                entry_ids = await self.link.call(commands.add_many(draft.queue, chunk, whole_script=False))
-            except NoScriptError:  # the server has been restarted, or never had it; nothing was run
-                entry_ids = await self.link.call(commands.add_many(draft.queue, chunk, whole_script=True))
+            entry_ids = await self.sender.add(draft, chunk)
             yield [AsyncHandle(self, Job.of(draft, entry_id.decode(), self.replies, mark)) for entry_id in entry_ids]
 
     async def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
@@ -79,17 +77,21 @@ class AsyncCore:
 
     async def status(self, job: Job) -> JobState:
         """Ask Redis where the job is."""
-        raw = await self.link.call(commands.result(job.queue, job.id))
+        return await persistently(lambda deadline: self._status(job, deadline), self.link)
+
+    async def _status(self, job: Job, deadline: Deadline) -> JobState:
+        raw = await self.link.call_in_turn(commands.result(job.queue, job.id), deadline)
         if raw is not None:
             return decode_outcome(raw).status.value
-        if not job.has_entry_id or not await self.link.call(commands.entry(job.queue, job.id)):
+        if not job.has_entry_id or not await self.link.call_in_turn(commands.entry(job.queue, job.id), deadline):
             return "unknown"
         try:
-            return "running" if await self.link.call(commands.pending(job.queue, job.id)) else "queued"
+            pending = await self.link.call_in_turn(commands.pending(job.queue, job.id), deadline)
         except ServerUnavailableError as error:
             if commands.is_no_group(error):  # no daemon has ever served this queue
                 return "queued"
             raise
+        return "running" if pending else "queued"
 
     async def _wait(self, job: Job, arrived: Arrivals, end_s: float) -> Outcome | None:
         """Wait for a reply, or look for the result again and again where no reply is sure to come."""

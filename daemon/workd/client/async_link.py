@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
-from workd.client.link import REFUSALS, accepted, connection_settings, unanswered, unreachable
+from workd.client.connection import REFUSALS, Deadline
+from workd.client.link import accepted, connection_settings, unanswered, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from workd.client.commands import Command
 
@@ -34,24 +35,40 @@ class AsyncLink:
         self.deadline_s = deadline_s
         self._class, self._settings = connection_settings(ConnectionPool, url)
         self._idle: list[Connection] = []
-        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self.places = asyncio.Semaphore(_MOST_CONNECTIONS)  # one for each call that is under way
         self._closed = False
 
     async def call(self, command: Command) -> Any:
         """Send one command and return its answer; raises as `Link.call`."""
+        async with self.places:
+            return await self.call_in_turn(command, Deadline(self.deadline_s))
+
+    async def call_in_turn(self, command: Command, deadline: Deadline) -> Any:
+        """Do as `call`, for whoever has one of the `places`: the deadline begins with the turn."""
+        return (await self.call_followed(command, (), deadline))[0]
+
+    async def call_followed(
+        self, command: Command, following: Sequence[Callable[[float], Command]], deadline: Deadline
+    ) -> tuple[Any, list[Any]]:
+        """Do as `Link.call_followed`, for whoever has one of the `places`."""
         connection: Connection | None = None
+        answers: list[Any] = []
         try:
-            async with self._places, asyncio.timeout(self.deadline_s):  # the deadline begins with its turn
+            async with asyncio.timeout(deadline.left_s()):
                 connection = await self._healthy()
-                answers = await _exchange(connection, [command])
+                answers += await _exchange(connection, [command])
+                for question in following if not isinstance(answers[0], RedisError) else ():
+                    answers += await _exchange(connection, [question(deadline.left_s())])
         except (RedisError, OSError) as error:
             if connection is None:
                 raise unreachable(command, error, self.url) from error
-            raise unanswered(command, error, self.url, self.deadline_s) from error
+            if not answers:
+                raise unanswered(command, error, self.url, deadline.span_s) from error
+            answers.append(error)
         finally:
             if connection is not None:
                 await self._give_back(connection)
-        return accepted([command], answers, self.url)[0]
+        return accepted([command], answers[:1], self.url)[0], answers[1:]
 
     async def ask(self, connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:
         """Send commands on a connection of the caller's own and return their answers; raises as `call`."""

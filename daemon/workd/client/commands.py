@@ -16,6 +16,8 @@ from workd.broker import keys
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from workd.client.sending import Lane
+
 Command = tuple[str | bytes | int, ...]
 
 # A reply stream nobody refreshes is gone after this long; its reader refreshes it three times as often.
@@ -37,7 +39,21 @@ def add_many(queue: str, messages: Sequence[bytes], *, whole_script: bool) -> Co
     """Enqueue messages in one call; answers their entry ids, or NOSCRIPT: then send the whole script."""
     source, digest = _enqueue_script()
     verb, script = ("EVAL", source) if whole_script else ("EVALSHA", digest)
-    return (verb, script, 1, keys.stream(queue), *messages)
+    return (verb, script, 1, keys.stream(queue), 0, 0, *messages)
+
+
+def add_marked(queue: str, messages: Sequence[bytes], lane: Lane, marker_ms: int) -> Command:
+    """Enqueue messages in a call that may be sent again while its marker lives; answers as `add_many`."""
+    head = lane.heads.get(queue)
+    if head is None:
+        head = "EVALSHA", _enqueue_script()[1], 2, keys.stream(queue), keys.call(queue, lane.name)
+        lane.heads[queue] = head
+    return (*head, lane.number, marker_ms, *messages)
+
+
+def whole_script(command: Command) -> Command:
+    """Make of a call of the enqueue script by its digest one that brings the script along."""
+    return ("EVAL", _enqueue_script()[0], *command[2:])
 
 
 def result(queue: str, job_id: str) -> Command:

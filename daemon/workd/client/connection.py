@@ -11,15 +11,26 @@ import select
 import socket
 import time
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import hiredis
-from redis.exceptions import InvalidResponse, NoScriptError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoScriptError,
+    ResponseError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from workd.client.commands import Command
+
+REFUSALS: Final = (BusyLoadingError, AuthenticationError, AuthorizationError)
+"""What Redis says no with, but redis-py takes for a broken connection."""
 
 _LEAST_TIMEOUT_S: Final = 0.001
 _LATE_PART: Final = 1.01
@@ -40,6 +51,12 @@ class Deadline:
     def left_s(self) -> float:
         """Give the seconds left, never quite nothing: a timeout of 0 would mean non-blocking."""
         return max(_LEAST_TIMEOUT_S, self._at_s - time.monotonic())
+
+    def half(self) -> Deadline:
+        """Give a deadline when half of what is left will be gone; it calls itself by the whole span."""
+        sooner = Deadline(self.left_s() / 2)
+        sooner.span_s = self.span_s
+        return sooner
 
 
 class Hurried:
@@ -76,9 +93,6 @@ class RawConnection(Protocol):
     _sock: socket.socket | Hurried | None
     """No release of redis-py has a public way to it."""
 
-    socket_connect_timeout: float | None
-    socket_timeout: float | None
-
     def connect(self) -> None:
         """Open the socket and introduce ourselves."""
 
@@ -87,6 +101,36 @@ class RawConnection(Protocol):
 
     def disconnect(self) -> None:
         """Close; safe twice, and harmless to the parent's socket in a forked child."""
+
+
+@cache
+def timely(connection_class: type[RawConnection]) -> Callable[..., TimelyConnection]:
+    """Make of one of redis-py's connection classes one whose every step ends with its deadline.
+
+    redis-py gives the whole of a timeout to each address of a name, and once more to TLS; here it is told, whenever it
+    asks, what is left. Resolving the name is the C library's, which knows no timeout but its own.
+    """
+
+    class Timely(connection_class):  # type: ignore[misc, valid-type]  # a class that is known when it runs
+        deadline: Deadline | None = None
+
+        @property
+        def socket_timeout(self) -> float | None:
+            return None if self.deadline is None else self.deadline.left_s()
+
+        @socket_timeout.setter
+        def socket_timeout(self, value: float | None) -> None:
+            """Take nothing: what a URL says of it does not count either."""
+
+        socket_connect_timeout = socket_timeout
+
+    return Timely
+
+
+class TimelyConnection(RawConnection, Protocol):
+    """What `timely` makes."""
+
+    deadline: Deadline | None
 
 
 class Connection:

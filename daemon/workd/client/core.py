@@ -16,20 +16,20 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
-
 from workd.client import commands
 from workd.client.handle import Handle, Job
 from workd.client.link import Link
 from workd.client.outcomes import JobState, is_about_another, poll_pauses
 from workd.client.reader import ReplyReader
 from workd.client.replies import NOT_LIVE, ReplyTable
+from workd.client.sender import Sender, persistently
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from workd.client.connection import Deadline
     from workd.client.message import Draft
     from workd.client.replies import OnOutcome
 
@@ -43,6 +43,7 @@ class Core:
     """One connection to one Redis, as far as users are concerned."""
 
     link: Link
+    sender: Sender
     replies: ReplyTable
     reader: ReplyReader
 
@@ -59,6 +60,7 @@ class Core:
         if self._finalizer is not None:
             self._finalizer.detach()
         self.link = Link(self._url, self._deadline_s)
+        self.sender = Sender(self.link)
         self.replies = ReplyTable()
         self.reader = ReplyReader(self.link, self.replies)
         self._finalizer = weakref.finalize(self, self.reader.abandon)
@@ -72,17 +74,14 @@ class Core:
     def enqueue(self, draft: Draft, raw: bytes) -> Handle[Any]:
         """Send one message."""
         mark = self.replies.mark(draft.queue)
-        entry_id: bytes = self.link.call(commands.add(draft.queue, raw))
+        [entry_id] = self.sender.add(draft, (raw,))
         return Handle(self, Job.of(draft, entry_id.decode(), self.replies, mark))
 
     def enqueue_many(self, draft: Draft, raws: Iterable[bytes]) -> Iterator[list[Handle[Any]]]:
         """Send many messages, and give their handles after each call."""
         for chunk in commands.chunks(raws):
             mark = self.replies.mark(draft.queue)
-            try:
-                entry_ids = self.link.call(commands.add_many(draft.queue, chunk, whole_script=False))
-            except NoScriptError:  # the server has been restarted, or never had it; nothing was run
-                entry_ids = self.link.call(commands.add_many(draft.queue, chunk, whole_script=True))
+            entry_ids = self.sender.add(draft, chunk)
             yield [Handle(self, Job.of(draft, entry_id.decode(), self.replies, mark)) for entry_id in entry_ids]
 
     def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
@@ -155,13 +154,16 @@ class Core:
 
     def status(self, job: Job) -> JobState:
         """Ask Redis where the job is."""
-        raw = self.link.call(commands.result(job.queue, job.id))
+        return persistently(lambda deadline: self._status(job, deadline), self.link.deadline_s)
+
+    def _status(self, job: Job, deadline: Deadline) -> JobState:
+        raw = self.link.call(commands.result(job.queue, job.id), deadline)
         if raw is not None:
             return decode_outcome(raw).status.value
-        if not job.has_entry_id or not self.link.call(commands.entry(job.queue, job.id)):
+        if not job.has_entry_id or not self.link.call(commands.entry(job.queue, job.id), deadline):
             return "unknown"
         try:
-            return "running" if self.link.call(commands.pending(job.queue, job.id)) else "queued"
+            return "running" if self.link.call(commands.pending(job.queue, job.id), deadline) else "queued"
         except ServerUnavailableError as error:
             if commands.is_no_group(error):  # no daemon has ever served this queue
                 return "queued"

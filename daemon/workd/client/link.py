@@ -12,28 +12,18 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from redis.connection import ConnectionPool
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-)
+from redis.exceptions import InvalidResponse, NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd import redis_url
-from workd.client.connection import Connection, Deadline, Hurried, pack
+from workd.client.connection import REFUSALS, Connection, Deadline, Hurried, pack, timely
 from workd.errors import EnqueueTimeoutError, ServerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from workd.client.commands import Command
     from workd.client.connection import RawConnection
-
-# What Redis says no with, but redis-py takes for a broken connection.
-REFUSALS = (BusyLoadingError, AuthenticationError, AuthorizationError)
 
 _WRITES = frozenset({"XADD", "EVAL", "EVALSHA"})
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "XREAD": 6}  # XREAD COUNT n BLOCK ms STREAMS key
@@ -84,7 +74,11 @@ def unanswered(
         doubt += ", whether it was run is not known (only jobs with an id can safely be sent again)"
     if isinstance(error, RedisTimeoutError | TimeoutError):
         return EnqueueTimeoutError(f"no answer from Redis at {redis_url.masked(url)} within {deadline_s:g} s: {doubt}")
-    return ServerUnavailableError(f"the connection to Redis at {redis_url.masked(url)} broke ({_why(error)}): {doubt}")
+    broken = ServerUnavailableError(
+        f"the connection to Redis at {redis_url.masked(url)} broke ({_why(error)}): {doubt}"
+    )
+    broken.in_doubt = True
+    return broken
 
 
 def accepted(commands: Sequence[Command], answers: list[Any], url: str) -> list[Any]:
@@ -119,37 +113,54 @@ class Link:
         self._idle: list[Connection] = []  # only append and pop, which are atomic
         self._closed = False
 
-    def call(self, command: Command) -> Any:
-        """Send one command and return its answer.
+    def call(self, command: Command, deadline: Deadline | None = None) -> Any:
+        """Send one command and return its answer; without a deadline, within the link's.
 
         Raises ServerUnavailableError (not sent, refused, or the connection broke) or EnqueueTimeoutError
         (sent, and no answer within the deadline); NoScriptError of redis-py where a script is called by its
         digest.
         """
-        return self.call_all((command,))[0]
+        return self.call_all((command,), deadline)[0]
 
-    def call_all(self, commands: Sequence[Command]) -> list[Any]:
+    def call_all(self, commands: Sequence[Command], deadline: Deadline | None = None) -> list[Any]:
         """Send commands in one go and return their answers."""
-        deadline = Deadline(self.deadline_s)
+        deadline = deadline or Deadline(self.deadline_s)
         connection = self._send(commands, deadline)
         answers = self._receive(connection, commands, deadline)
         self._give_back(connection)
         return accepted(commands, answers, self.url)
 
+    def call_followed(
+        self, command: Command, following: Sequence[Callable[[float], Command]], deadline: Deadline
+    ) -> tuple[Any, list[Any]]:
+        """Send a command, and once it is answered, others on the same connection; return both kinds of answers.
+
+        Each of the others is made from the seconds that are left. Their refusals are answers; so is, as the last one,
+        what breaks the connection.
+        """
+        connection = self._send((command,), deadline)
+        received = self._receive(connection, (command,), deadline)
+        answers: list[Any] = []
+        if not isinstance(received[0], RedisError):
+            answers = _follow(connection, following, deadline)
+        if answers and isinstance(answers[-1], OSError | InvalidResponse):
+            connection.close()
+        else:
+            self._give_back(connection)
+        return accepted((command,), received, self.url)[0], answers
+
     def connect(self, wanted_for: Command, deadline: Deadline) -> Connection:
         """Open a connection of the caller's own."""
 
         def handshake(opening: RawConnection) -> None:
-            opening.socket_timeout = None
             if isinstance(sock := opening._sock, socket.socket):  # noqa: SLF001 - see RawConnection
                 opening._sock = Hurried(sock, deadline)  # noqa: SLF001
             opening.on_connect()
             if opening._sock is not None:  # noqa: SLF001
                 opening._sock = sock  # noqa: SLF001
 
-        opening: RawConnection = self._class(**self._settings, redis_connect_func=handshake)
-        opening.socket_connect_timeout = deadline.left_s()
-        opening.socket_timeout = deadline.left_s()  # what is left for TLS, which comes before the handshake
+        opening = timely(self._class)(**self._settings, redis_connect_func=handshake)
+        opening.deadline = deadline
         try:
             opening.connect()
             return Connection(opening)
@@ -222,3 +233,17 @@ class Link:
             connection.close()
         else:
             self._idle.append(connection)
+
+
+def _follow(connection: Connection, following: Sequence[Callable[[float], Command]], deadline: Deadline) -> list[Any]:
+    answers: list[Any] = []
+    try:
+        for command in following:
+            connection.send(pack((command(deadline.left_s()),)), deadline)
+            answers.append(connection.read(deadline))
+    except (OSError, InvalidResponse) as error:
+        answers.append(error)
+    except BaseException:  # an interrupt: the answer is still to come
+        connection.close()
+        raise
+    return answers

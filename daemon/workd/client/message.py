@@ -20,6 +20,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
 from workd import wire
+from workd.client.sending import SENDING_OPTIONS, Sending
 from workd.errors import InvalidJobError, InvalidMessageError
 from workd_tasks.finite import refuse_non_finite
 from workd_tasks.options import QUEUE_RULE
@@ -39,7 +40,10 @@ _PLAIN = (int, str, float, bool, type(None), Any)
 
 
 class Options(TypedDict, total=False):
-    """What `with_options` takes; what is not given stays as it was, None is as if it had never been given."""
+    """What `with_options` takes; what is not given stays as it was, None is as if it had never been given.
+
+    The last three are no part of a message: they say how it is sent, see `Sending`.
+    """
 
     queue: str | None
     id: str | None
@@ -52,6 +56,9 @@ class Options(TypedDict, total=False):
     result_ttl: float | None
     meta: Mapping[str, str] | None
     trace: Mapping[str, str] | None
+    retries: int | None
+    durable: bool | None
+    durable_replicas: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +130,20 @@ class Draft:
     own_id: str | None
     unique: bool
     kept: bool
+    sending: Sending
+
+    def job_ids(self, entry_ids: Sequence[bytes]) -> list[str]:
+        """Name the jobs that messages made from this have become."""
+        return [self.own_id or entry_id.decode() for entry_id in entry_ids]
 
 
-def draft(task: str | Callable[..., Any], options: JobOptions, client_queue: str, reply_name: str) -> Draft:
+def draft(
+    task: str | Callable[..., Any],
+    options: JobOptions,
+    client_queue: str,
+    reply_name: str,
+    sending: Sending | None = None,
+) -> Draft:
     """Bring together what the call, the task and the client say, in this order of precedence."""
     target = resolve(task)
     result_ttl_s = next(
@@ -143,16 +161,18 @@ def draft(task: str | Callable[..., Any], options: JobOptions, client_queue: str
         own_id=options.id,
         unique=options.unique is not None,
         kept=result_ttl_s > 0,
+        sending=sending or Sending(),
     )
 
 
 class Drafts:
     """The drafts of one client's view, kept for the next call of the same task. Safe for threads."""
 
-    __slots__ = ("_client_queue", "_known", "_options")
+    __slots__ = ("_client_queue", "_known", "_options", "_sending")
 
-    def __init__(self, options: JobOptions, client_queue: str) -> None:
-        """Begin with none."""
+    def __init__(self, options: JobOptions, client_queue: str, sending: Sending | None = None) -> None:
+        """Begin with none; `sending` is the client's own."""
+        self._sending = sending
         self._options = options
         self._client_queue = client_queue
         self._known: dict[str | Callable[..., Any], Draft] = {}
@@ -162,7 +182,7 @@ class Drafts:
         known = self._known.get(task)
         if known is not None and known.reply_name == reply_name:  # it is another one in a forked child
             return known
-        made = draft(task, self._options, self._client_queue, reply_name)
+        made = draft(task, self._options, self._client_queue, reply_name, self._sending)
         if self._options.delay_s is None:  # else what it says is as of now
             if len(self._known) >= _KEPT_DRAFTS:
                 self._known.clear()
@@ -178,7 +198,7 @@ def refuse_own_id(own_id: str | None) -> None:
 
 def merged(options: JobOptions, given: Options) -> JobOptions:
     """Change options; of `run_at` and `delay_s` the one that is given now replaces the other."""
-    changes: dict[str, Any] = {**given}
+    changes: dict[str, Any] = {name: value for name, value in given.items() if name not in SENDING_OPTIONS}
     for one, other in (("run_at", "delay_s"), ("delay_s", "run_at")):
         if one in given:
             changes.setdefault(other, None)

@@ -12,6 +12,7 @@ from workd.client import message
 from workd.client.core import Core
 from workd.client.handle import Handle, Job
 from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
+from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
@@ -36,13 +37,23 @@ class Client:
     outcomes are kept an hour unless the task or `with_options(result_ttl=...)` says otherwise.
     """
 
-    def __init__(self, url: str, *, deadline_s: float = 2.0, queue: str = DEFAULT_QUEUE) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        deadline_s: float = 2.0,
+        queue: str = DEFAULT_QUEUE,
+        retries: int = DEFAULT_RETRIES,
+        durable: bool = False,
+        durable_replicas: int = 0,
+    ) -> None:
         """Check the arguments; SettingsError if `url` is none. Connects at the first call."""
         message.check_queue(queue)
+        self._sending = Sending(retries, durable, durable_replicas)
         self.core = Core(url, deadline_s)
         self._queue = queue
         self._options = JobOptions()
-        self._drafts = Drafts(self._options, queue)
+        self._drafts = Drafts(self._options, queue, self._sending)
 
     def with_options(self, **options: Unpack[Options]) -> Client:
         """Return a view of this client, sharing its connections, whose jobs are enqueued with these options.
@@ -56,7 +67,8 @@ class Client:
         view.core = self.core
         view._queue = self._queue
         view._options = message.merged(self._options, options)
-        view._drafts = Drafts(view._options, self._queue)
+        view._sending = self._sending.changed(options)
+        view._drafts = Drafts(view._options, self._queue, view._sending)
         return view
 
     @overload

@@ -1,0 +1,103 @@
+"""Messages on their way to Redis, for asyncio: see sender.py, whose rules are the same.
+
+Owned here: the lanes of an asynchronous client, and what it knows of its server's disk. Called by the client's core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from redis.exceptions import NoScriptError
+
+from workd.client import commands, durability
+from workd.client.connection import Deadline
+from workd.client.sending import READING, Attempts, Lanes, marker_ms
+from workd.errors import ClientError, NotDurableError, ServerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from workd.client.async_link import AsyncLink
+    from workd.client.commands import Command
+    from workd.client.message import Draft
+
+T = TypeVar("T")
+
+
+class AsyncSender:
+    """Adds messages to streams, in one event loop."""
+
+    def __init__(self, link: AsyncLink) -> None:
+        """Send over this link."""
+        self._link = link
+        self._lanes = Lanes()
+        self._marker_ms = marker_ms(link.deadline_s)
+        self._has_disk = False  # the server was asked, and did not refuse to answer for it
+
+    async def add(self, draft: Draft, messages: Sequence[bytes]) -> list[bytes]:
+        """Add the messages of one call and return their entry ids; raises as `Sender.add`.
+
+        Of a call that is cancelled the lane is never used again.
+        """
+        sending = draft.sending
+        if not sending.retries and not sending.durable:
+            return await self._add_once(draft.queue, messages)
+        if sending.durable:
+            await self._require_disk()
+        lane = self._lanes.take()
+        command = commands.add_marked(draft.queue, messages, lane, self._marker_ms)
+        async with self._link.places:  # the deadline begins with its turn
+            entry_ids = await self._send(draft, command)
+        self._lanes.give_back(lane)
+        return entry_ids
+
+    async def _send(self, draft: Draft, command: Command) -> list[bytes]:
+        attempts = Attempts(Deadline(self._link.deadline_s), draft.sending)
+        while True:
+            try:
+                return await self._call(draft, command, attempts.deadline())
+            except ClientError as error:
+                await asyncio.sleep(attempts.pause_s(error))
+            except NoScriptError:  # the server has been restarted, or never had it; nothing was run
+                command = commands.whole_script(command)
+
+    async def _add_once(self, queue: str, messages: Sequence[bytes]) -> list[bytes]:
+        if len(messages) == 1:
+            return [await self._link.call(commands.add(queue, messages[0]))]
+        try:
+            ids: list[bytes] = await self._link.call(commands.add_many(queue, messages, whole_script=False))
+        except NoScriptError:
+            ids = await self._link.call(commands.add_many(queue, messages, whole_script=True))
+        return ids
+
+    async def _call(self, draft: Draft, command: commands.Command, deadline: Deadline) -> list[bytes]:
+        sending = draft.sending
+        questions = durability.questions(sending) if sending.durable else ()
+        entry_ids: list[bytes]
+        entry_ids, answers = await self._link.call_followed(command, questions, deadline)
+        if questions and (why := durability.doubt(sending, answers)):
+            raise NotDurableError(why, draft.job_ids(entry_ids)) from durability.failure(answers)
+        return entry_ids
+
+    async def _require_disk(self) -> None:
+        """Refuse before anything is queued what could only be regretted afterwards."""
+        if self._has_disk:
+            return
+        try:
+            await self._link.call(durability.PROBE)
+        except ServerUnavailableError as error:
+            durability.raise_if_refused(error)
+            raise
+        self._has_disk = True
+
+
+async def persistently(read: Callable[[Deadline], Awaitable[T]], link: AsyncLink) -> T:
+    """Call what changes nothing until it is answered, as long as that makes sense; raises what it raised."""
+    async with link.places:
+        attempts = Attempts(Deadline(link.deadline_s), READING)
+        while True:
+            try:
+                return await read(attempts.deadline())
+            except ClientError as error:
+                await asyncio.sleep(attempts.pause_s(error))
