@@ -44,12 +44,12 @@ class Stops:
 
     def ask(self, pool: ProcessPool, flight: Flight) -> None:
         """Stop one job. Asked again, nothing changes: the grace is not begun anew."""
-        if flight.cancelled or flight.settlement is not None:
+        if flight.cancelled or _is_decided(flight):
             return
         if not flight.pool_key:  # it waits for its admission, which looks for the wish as well
             return
         job = stops.ask_to_stop(pool, flight.pool_key)
-        if flight.settlement is not None:
+        if _is_decided(flight):
             return  # its result was in the pipe already
         flight.cancelled = True
         if job is not None:
@@ -60,7 +60,7 @@ class Stops:
         asyncio.get_running_loop().call_later(self._grace_s, self._kill, pool, flight, flight.pool_key)
 
     def _kill(self, pool: ProcessPool, flight: Flight, pool_key: int) -> None:
-        if flight.settlement is None and not flight.dropped:
+        if not _is_decided(flight) and not flight.dropped:
             pool.cancel(pool_key, KILLED)
 
     def ended(self, flight: Flight, run: Times) -> None:
@@ -70,6 +70,11 @@ class Stops:
     def lost(self, flight: Flight, run: Times) -> None:
         """Record the end of a run whose worker is dead, whoever killed it."""
         self._settle(flight, self._clerk.cancelled(flight, WHILE_IT_RAN, run=run))
+
+
+def _is_decided(flight: Flight) -> bool:
+    """Say whether its end is decided; asked anew after each call that may decide it."""
+    return flight.settlement is not None
 
 
 def is_hand_back(event: Event) -> bool:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 
-from support.fault_tasks import _TTL_S, _note, _wait_at
+from support.fault_tasks import note, wait_at
 from workd_tasks import Retry, SoftTimeout, context, task
 
 _POLL_S = 0.005
+_TTL_S = 600
 
 
 @task(result_ttl=_TTL_S, max_retries=3, backoff_s=0.01)
 def listen(how: str = "return") -> str:
     """Work until told to stop; then return, fail, or ask to be gone on with."""
-    _note("start")
+    note("start")
     context().progress(1, 4, "listening")
     while not context().should_stop():
         time.sleep(_POLL_S)
-    _note("end")
+    note("end")
     if how == "raise":
         raise ValueError("half done")
     if how == "retry" and context().delivery == 1:
@@ -29,19 +30,19 @@ def listen(how: str = "return") -> str:
 @task(result_ttl=_TTL_S, max_retries=3, backoff_s=0.01)
 def deaf(gate: str) -> None:
     """Never ask."""
-    _note("start")
+    note("start")
     with contextlib.suppress(SoftTimeout):
-        _wait_at(gate)
+        wait_at(gate)
 
 
 @task(result_ttl=_TTL_S)
 def reporting(gate: str, count: int = 1_000) -> str:
     """Report very often, wait at a gate, and report once more before a second one."""
-    _note("start")
+    note("start")
     for number in range(count):
         context().progress(number, count, f"item {number}")
     context().progress(count // 2, count, "half")
-    _wait_at(gate)
+    wait_at(gate)
     context().progress(count, count, "whole")
-    _wait_at(f"{gate}-end")
+    wait_at(f"{gate}-end")
     return "done"

@@ -48,8 +48,12 @@ def report_of(job_key: int, done: float, total: float | None, note: str) -> None
     global _reports  # noqa: PLW0603 - the state of one process
     if not isinstance(note, str):
         raise TypeError(f"progress: note is to be text, not {type(note).__name__}")
-    said = {"done": _number("done", done), "total": None if total is None else _number("total", total)}
-    said |= {"note": _clip(note), "at": round(time.time(), 3)}
+    said = {
+        "done": _number("done", done),
+        "total": None if total is None else _number("total", total),
+        "note": _clip(note),
+        "at": round(time.time(), 3),
+    }
     text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
     if _board_fd >= 0:
         _reports += 1
