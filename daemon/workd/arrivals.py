@@ -195,7 +195,7 @@ class Arrivals:
         return True
 
     def _submit(self, flights: list[Flight]) -> None:
-        jobs = []
+        jobs, coroutines = [], self._reader.coroutines
         for flight in flights:
             envelope, entry = flight.envelope, flight.entry
             if envelope is None or entry.message is None:
@@ -205,11 +205,13 @@ class Arrivals:
             name, task = flight.job_id.encode(), envelope.task.encode()
             message, rest = (entry.message, b"") if len(entry.message) <= MAX_JOINED_BYTES else (b"", entry.message)
             body = encode_job(name, task, counters.attempts + 1, flight.delivery, message, *flight.arguments)
-            alone = bool(counters.crashes or counters.takeovers)
+            alone = counters.is_suspect
             patient = envelope.reply_to is None
             job = Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient, rest=rest)
             if flight.extras is not None:
                 flight.extras.impose(job)
+            if coroutines and (concurrency := coroutines.get(envelope.task)):
+                job.concurrency = 1 if alone else concurrency
             jobs.append(job)
         if jobs:
             self._pool.submit(jobs)

@@ -13,7 +13,7 @@ from workd import retry
 from workd.arrivals import Arrivals
 from workd.flights import Book, about
 from workd.log import get_logger
-from workd.pool.deaths import Crashed
+from workd.pool.deaths import Crashed, Suspected
 from workd.pool.frames import INVALID, UNKNOWN_TASK
 from workd.schedule import Alarm
 from workd.settler import Settler
@@ -116,6 +116,11 @@ class Dispatcher:
         if isinstance(how, Crashed):
             self.crashes += 1
             log.warning("a worker died under a job", how=how.died.describe(), **about(flight, job.worker_pid))
+        elif isinstance(how, Suspected):
+            died, facts = how.died.describe(), about(flight, job.worker_pid)
+            log.warning(
+                "a worker died under several jobs; this one runs alone next", others=how.others, how=died, **facts
+            )
         if flight.cancelled:
             self._stops.lost(flight, times)
             return

@@ -35,6 +35,7 @@ class Limits:
     unknown_task_s: float = 60.0
     max_message_bytes: int = 1024 * 1024
     cancel_grace_s: float = 5.0
+    async_concurrency: int = 1
 
 
 class Reader:
@@ -47,6 +48,12 @@ class Reader:
         self._wall = wall
         self._default = Terms.of({}, limits)
         self._terms = {name: Terms.of(options, limits) for name, options in catalogue.items()}
+        self.coroutines = {
+            name: options["concurrency"] or limits.async_concurrency
+            for name, options in catalogue.items()
+            if options.get("is_async")
+        }
+        """Of each `async def` task, how many a worker runs at once."""
 
     def read(self, entry: Entry) -> tuple[Flight, Event | None]:
         """Return the flight, and an event if it can't start as it is."""

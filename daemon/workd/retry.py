@@ -3,7 +3,8 @@
 Called by the dispatcher with what the pool or a check reported; answers with a decision that the dispatcher turns into
 one settlement. The counters that decide travel with the message: `attempts` are runs that ended by themselves
 (return, exception, timeout), `crashes` deaths of a worker under this job, `takeovers` deaths of a daemon that had
-fetched it, `handbacks` runs that a drain cut short.
+fetched it, `handbacks` runs that a drain, or another job of their worker, cut short, `suspicions` deaths of a worker
+that ran this job and others, so that nobody knows whose doing it was.
 """
 
 from __future__ import annotations
@@ -27,22 +28,32 @@ class Counters(NamedTuple):
     takeovers: int = 0
     handbacks: int = 0
     unknown_since_ms: int = 0  # epoch ms since when no daemon has known its task; 0: known, or not looked at yet
+    suspicions: int = 0
 
     @property
     def runs(self) -> int:
         """How many runs were started, as far as anybody can know."""
-        return self.attempts + self.crashes + self.takeovers + self.handbacks
+        return self.attempts + self.crashes + self.takeovers + self.handbacks + self.suspicions
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it may be a killer: then nothing else runs in its worker, nor waits behind it."""
+        return bool(self.crashes or self.takeovers or self.suspicions)
 
     def encode(self) -> bytes:
         """Return the text of field `n`."""
         text = f"{self.attempts} {self.crashes} {self.takeovers} {self.handbacks}"
-        return (f"{text} {self.unknown_since_ms}" if self.unknown_since_ms else text).encode()
+        if self.suspicions:
+            text += f" {self.unknown_since_ms} {self.suspicions}"
+        elif self.unknown_since_ms:
+            text += f" {self.unknown_since_ms}"
+        return text.encode()
 
     @classmethod
     def decode(cls, text: bytes) -> Self:
-        """Read field `n`; what is not four or five whole numbers is a `ValueError`."""
+        """Read field `n`; what is not four to six whole numbers is a `ValueError`."""
         numbers = [int(part) for part in text.split()]
-        if len(numbers) not in (4, 5) or min(numbers) < 0:
+        if len(numbers) not in (4, 5, 6) or min(numbers) < 0:
             msg = f"not the counters of a job: {text[:80]!r}"
             raise ValueError(msg)
         return cls(*numbers)
@@ -95,6 +106,11 @@ class WorkerCrashed:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspected:
+    """The worker died under the job and others that it ran beside it."""
+
+
+@dataclass(frozen=True, slots=True)
 class TakenOver:
     """The job was taken over from a dead daemon, once more."""
 
@@ -123,7 +139,7 @@ class CutShort:
     started: bool
 
 
-Event = Returned | Raised | TimeOver | WorkerCrashed | TakenOver | TaskUnknown | Refused | CutShort
+Event = Returned | Raised | TimeOver | WorkerCrashed | Suspected | TakenOver | TaskUnknown | Refused | CutShort
 
 
 # ── what to do ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,6 +194,9 @@ def decide(  # noqa: C901, PLR0911 - one case for each thing that can happen
             if counters.crashes >= policy.max_crashes:
                 return Die(counters, DeadReason.CRASHED, error)
             return Again(counters, 0.0, error)
+        case Suspected():
+            # Not charged, and alone from now on: the next such death is certainly its own doing.
+            return Again(counters._replace(suspicions=counters.suspicions + 1), 0.0)
         case TakenOver():
             if counters.takeovers > policy.max_takeovers:
                 return Die(counters, DeadReason.CRASHED, _too_many_takeovers(counters, policy))

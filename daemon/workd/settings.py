@@ -29,7 +29,7 @@ from pydantic_settings import (
 from workd import redis_url as urls
 from workd.address import DEFAULT_HTTP, parse
 from workd.errors import SettingsError
-from workd_tasks.options import MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
+from workd_tasks.options import MAX_CONCURRENCY, MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,6 +112,9 @@ class Settings(BaseSettings):
         default=5, ge=0, le=86_400, description="a cancelled task may take this long to stop before it is killed"
     )
     timeout_s: Seconds = Field(default=3600, description="how long a task may run that sets no timeout of its own")
+    async_concurrency: int = Field(
+        default=1, ge=1, le=MAX_CONCURRENCY, description="how many async tasks a worker runs at once, if they don't say"
+    )
     memory_limit_bytes: Annotated[Bytes, AfterValidator(_some_memory)] = Field(
         default=0, description="memory over which a job's worker is killed, as 512M; 0: its task's own alone"
     )

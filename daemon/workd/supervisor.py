@@ -107,6 +107,7 @@ class Supervisor:
             unknown_task_s=settings.unknown_task_s,
             max_message_bytes=settings.max_message_bytes,
             cancel_grace_s=settings.cancel_grace_s,
+            async_concurrency=settings.async_concurrency,
         )
         self._dispatcher = Dispatcher(settings.queues, limits, Clerk(self.daemon_id, wall=clock.now_s), clock)
         self._consumer = Consumer(_source(settings, self.daemon_id), self._dispatcher)

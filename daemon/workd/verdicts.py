@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 from workd import retry
 from workd.broker.ops import Bury, Finish, Readd
 from workd.pool import frames
-from workd.pool.deaths import Crashed, Killed, Lost, OverMemory, TimedOut
+from workd.pool.deaths import Crashed, Killed, Lost, OverMemory, Suspected, TimedOut
 from workd.pool.parsing import FrameError
 from workd.wire import DeadReason, ErrorInfo, Status, describe, encode_error, encode_outcome
 
@@ -88,6 +88,8 @@ def event_of_loss(how: Lost) -> Event:
         case TimedOut(timeout_s, died):
             message = f"the run was stopped after its timeout of {timeout_s:g} s; raise `timeout` if it needs more"
             return retry.TimeOver(_info_of_death("JobTimeout", message, died))
+        case Suspected():
+            return retry.Suspected()
         case Killed():
             return retry.CutShort(started=True)
 

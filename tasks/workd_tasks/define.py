@@ -42,6 +42,11 @@ class Task:
     """These are never worth another run."""
 
     @property
+    def is_async(self) -> bool:
+        """Whether it is a coroutine function, which runs on its worker's event loop."""
+        return inspect.iscoroutinefunction(self.fn)
+
+    @property
     def place(self) -> str:
         """Where it is defined, as people read it."""
         return f"{self.module}.{self.qualname} ({self.file}:{self.line})"
@@ -80,12 +85,13 @@ def _define(fn: Callable[..., Any], name: Any, options: dict[str, Any]) -> Task:
         raise TaskDefinitionError(
             f"{place}: {name!r} cannot be a task's name (it must match {NAME_RULE.pattern}): use name="
         )
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TaskDefinitionError(
-            f"task {name!r}: {place} is async; tasks are plain functions (call asyncio.run inside one)"
-        )
-    if inspect.isgeneratorfunction(fn):
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise TaskDefinitionError(f"task {name!r}: {place} yields; a task has one result, return a list")
+    if options.get("concurrency") is not None and not inspect.iscoroutinefunction(fn):
+        raise TaskDefinitionError(
+            f"task {name!r}: option concurrency is for `async def` tasks; {place} is a plain function, and of"
+            f" those a worker runs one at a time (the number of workers is the daemon's `workers`)"
+        )
     retry_for, no_retry_for = options.pop("retry_for", None), options.pop("no_retry_for", ())
     return Task(
         name=name,

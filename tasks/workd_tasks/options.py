@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 QUEUE_RULE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,63}")
 MAX_SPAN_S: Final = 10 * 366 * 86_400  # ten years; what is longer is a wrong unit
 MAX_COUNT: Final = 1_000_000  # as on the wire
+MAX_CONCURRENCY: Final = 1000  # of the runs in one worker: a crash costs all of them
 MIN_MEMORY_BYTES: Final = 1024 * 1024
 
 _SIZE_RULE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(?:i?B)?", re.ASCII)
@@ -47,6 +48,7 @@ class TaskKeywords(TypedDict, total=False):
     result_ttl: float | None
     unique: bool
     memory_limit: int | str | None
+    concurrency: int | None
 
 
 class Rule(NamedTuple):
@@ -72,6 +74,12 @@ def _queue(value: Any) -> str:
 def _count(value: Any, least: int = 0) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_COUNT:
         return value
+    raise ValueError
+
+
+def _concurrency(value: Any) -> int:
+    if _count(value, 1) <= MAX_CONCURRENCY:
+        return int(value)
     raise ValueError
 
 
@@ -121,6 +129,7 @@ COUNT_FROM_1: Final = Rule(lambda value: _count(value, 1), "an int of 1 or more 
 SPAN: Final = Rule(_span, "a number of seconds, 0 or more (at most ten years)")
 LENGTH: Final = Rule(_length, "a number of seconds above 0 (at most ten years)")
 FLAG: Final = Rule(_flag, "True or False")
+CONCURRENCY: Final = Rule(_concurrency, f"an int from 1 to {MAX_CONCURRENCY}")
 MEMORY: Final = Rule(_memory, 'a number of bytes or a string such as "512M", at least 1 MiB')
 
 
@@ -162,6 +171,8 @@ class TaskOptions:
     """Whether at most one job of it with equal arguments is queued or running; a second one is a duplicate."""
     memory_limit: int | None = option(None, _or_none(MEMORY))
     """Bytes of memory over which the worker that runs it is killed; None: the daemon's `memory_limit_bytes`."""
+    concurrency: int | None = option(None, _or_none(CONCURRENCY))
+    """Of an `async def` task: so many runs may be in one worker at once; None: the daemon's `async_concurrency`."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain JSON data."""

@@ -108,7 +108,7 @@ def catalogue() -> dict[str, dict[str, Any]]:
 
 
 def _facts(task: Task) -> dict[str, Any]:
-    facts = task.options.as_dict() | {"module": task.module}
+    facts = task.options.as_dict() | {"module": task.module, "is_async": task.is_async}
     return facts | {"parameters": _named_by_position(task)} if task.options.unique else facts
 
 

@@ -91,7 +91,7 @@ def _told_counters(text: bytes) -> Counters:
         told = Counters.decode(text)
     except ValueError:
         return _NEW  # not written by a daemon
-    counts = (told.attempts, told.crashes, told.takeovers, told.handbacks)
+    counts = (told.attempts, told.crashes, told.takeovers, told.handbacks, told.suspicions)
     return told if max(counts) <= _MAX_COUNT and told.unknown_since_ms <= MAX_MS else _NEW
 
 

@@ -210,7 +210,9 @@ def _complaint(text: bytes) -> WorkerFailed:
 
 
 def _head(job: Job, flags: int) -> bytes:
+    if job.concurrency:
+        flags |= frames.ON_LOOP if job.concurrency == 1 else frames.ON_LOOP | frames.BESIDE
     if job.soft_timeout_s is None and job.memory_limit_bytes is None:
         return frames.PACKET_HEAD.pack(job.key, flags)
-    limits = frames.LIMITS.pack(job.soft_timeout_s is not None, job.memory_limit_bytes or 0)
+    limits = frames.LIMITS.pack(job.soft_timeout_s or 0.0, job.memory_limit_bytes or 0)
     return frames.PACKET_HEAD.pack(job.key, flags | frames.LIMITED) + limits

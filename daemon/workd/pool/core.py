@@ -175,6 +175,9 @@ class ProcessPool:
             tenant = slot.tenant
             if tenant is not None and tenant.state is TenantState.READY and tenant.kill_order is None:
                 ready += 1
+                if tenant.shares is not None:
+                    free += max(0, int(min(tenant.shares.limit - len(tenant.jobs), tenant.budget)))
+                    continue
                 head_s = now - tenant.head_since if tenant.jobs else 0.0
                 if head_s <= balance.HEAD_PATIENCE_S:
                     free += min(balance.room(len(tenant.jobs), tenant.load_s, mean_s), int(min(tenant.budget, 1e9)))
@@ -202,8 +205,9 @@ class ProcessPool:
             self.waiting = deque(job for job in self.waiting if job.key not in wanted)
         for tenant in holders:
             self.endings.read_all(tenant)  # a job whose result is in the pipe is not what its worker is on
-            if tenant.head is not None and tenant.head.key in wanted:
-                self.kill(tenant, KillOrder(tenant.head.key, None, why))
+            key = next((key for key in tenant.jobs if key in wanted), None)  # what is left there is running
+            if key is not None:
+                self.kill(tenant, KillOrder(key, None, why))
         self.note_if_empty()
         self.fill()
         return back

@@ -93,7 +93,15 @@ class Killed:
     died: WorkerDied
 
 
-Lost = Crashed | TimedOut | OverMemory | Killed
+@dataclass(frozen=True, slots=True)
+class Suspected:
+    """The worker died while it ran this job and others: nobody knows whose doing it was."""
+
+    others: int
+    died: WorkerDied
+
+
+Lost = Crashed | TimedOut | OverMemory | Killed | Suspected
 
 
 @dataclass(frozen=True, slots=True)

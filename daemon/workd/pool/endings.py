@@ -13,6 +13,7 @@ from workd import faultpoints
 from workd.pool.deaths import Killed, cause
 from workd.pool.logger import log
 from workd.pool.parsing import FrameError
+from workd.pool.sharing import losses
 from workd.pool.slot import Tenant, TenantState
 
 if TYPE_CHECKING:
@@ -105,11 +106,11 @@ class Endings:
         unclaimed = tenant.take_back()
         self.dying += 1
         pool.note_busy()
-        ran_s = self._loop.time() - tenant.head_since if tenant.jobs else None
+        died_at = self._loop.time()
         if tenant.jobs or not (tenant.state is TenantState.LEAVING or tenant.shot):
             self.deaths += 1
         idle = tenant.state is TenantState.READY and not tenant.jobs and not tenant.shot
-        pool.boots.spawn(self._bury(tenant, ran_s, idle=idle))
+        pool.boots.spawn(self._bury(tenant, died_at, idle=idle))
         if not pool.is_quiet:
             pool.put_back(unclaimed)
         elif unclaimed:
@@ -119,17 +120,22 @@ class Endings:
         self._owner.on_change()
         pool.fill()
 
-    async def _bury(self, tenant: Tenant, ran_s: float | None, *, idle: bool) -> None:
+    async def _bury(self, tenant: Tenant, died_at: float, *, idle: bool) -> None:
         """Take the exit status, then report each job that the dead worker had claimed."""
+        ran_s = died_at - tenant.head_since if tenant.jobs else None
         try:
             died = await self._pool.boots.reap(tenant, ran_s)
         finally:
             tenant.close()
             self.dying -= 1
         faultpoints.hit("supervisor_reaped")
-        for number, job in enumerate(list(tenant.jobs.values())):
-            # Only the first can have been running: a worker claims one job at a time.
-            self._owner.on_lost(job, cause(tenant.kill_order, job.key, died) if number == 0 else Killed("", died))
+        if tenant.shares is not None:
+            for job, how in losses(tenant, died, died_at):
+                self._owner.on_lost(job, how)
+        else:
+            for number, job in enumerate(list(tenant.jobs.values())):
+                # Only the first can have been running: a worker claims one of them at a time.
+                self._owner.on_lost(job, cause(tenant.kill_order, job.key, died) if number == 0 else Killed("", died))
         if idle:
             log.warning("an idle worker died", worker_pid=died.pid, slot=died.slot, how=died.describe())
         self._pool.boots.servers.tidy()

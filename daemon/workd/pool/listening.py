@@ -58,6 +58,7 @@ class Listening:
             and len(last.payload) <= SMALL_BYTES
             and tenant.state is TenantState.READY
             and tenant.heard
+            and tenant.shares is None  # nothing waits in its socket: it would soon run out of work
         ):
             if tenant not in self._resting:
                 self._resting.add(tenant)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workd.pool.channel import Channel, WorkerFailed
     from workd.pool.deaths import KillOrder
     from workd.pool.launcher import Forkserver
+    from workd.pool.shares import Shares
 
 
 MAX_SHUN_S = 1.0  # how long at most a worker that left a job unclaimed is offered none
@@ -44,6 +45,8 @@ class Job:
     cost_s: float = 0.0  # what its slot's load was charged
     worker_pid: int = 0  # of the worker that has, or had, it
     rest: bytes = b""  # what follows the body; apart from it where to join them would copy much
+    concurrency: int = 0  # 0: a plain function; else a coroutine function, of which a worker may run so many at once
+    since: float = 0.0  # loop time of the hand-over; only of jobs that may share a worker
 
 
 class TenantState(Enum):
@@ -75,6 +78,7 @@ class Tenant:
     heard: bool = False  # its results are read
     impatient: int = 0  # how many of its jobs somebody waits for
     exclusive: bool = False  # the job that it has is to be alone with it
+    shares: Shares | None = None  # set while its jobs are such as run side by side: then all of them are heads
     socket_full: bool = False
     claimed_key: int = 0  # the last job that is known to have been claimed; only long ones are asked after
     strikes: int = 0  # how many times in a row it left a job unclaimed for too long: it is stopped, or has no CPU
@@ -93,7 +97,7 @@ class Tenant:
 
     @property
     def head(self) -> Job | None:
-        """The job that is running, if any: workers claim in order."""
+        """The job that is running, if any: workers claim in order. With `shares` all of its jobs may be."""
         return next(iter(self.jobs.values()), None)
 
     @property
@@ -113,6 +117,10 @@ class Tenant:
             return False
         if not self.jobs:
             return self.budget > 0
+        if self.shares is not None:
+            return len(self.jobs) < min(self.shares.limit, job.concurrency) and self.budget > 0
+        if job.concurrency > 1:
+            return False  # what runs here runs alone
         if job.alone or self.load_s >= WINDOW_S or len(self.jobs) >= MAX_DEPTH or self.budget <= 0:
             return False
         if now - self.head_since > HEAD_PATIENCE_S:
@@ -129,6 +137,8 @@ class Tenant:
             self.head_since = now
             self.exclusive = job.alone
         self.jobs[job.key] = job
+        if job.concurrency > 1:
+            self._share(job, now)
         faultpoints.hit("supervisor_after_handover")
         job.worker_pid = self.pid
         self.load_s += job.cost_s
@@ -140,6 +150,8 @@ class Tenant:
         """Take a job off the books by its result."""
         del self.jobs[job.key]
         self.load_s = self.load_s - job.cost_s if self.jobs else 0.0
+        if self.shares is not None:
+            self._unshare(job)
         self.impatient -= not job.patient
         self.socket_full = False
         self.done += 1
@@ -151,9 +163,23 @@ class Tenant:
         for job in back:
             self.load_s -= job.cost_s
             self.impatient -= not job.patient
+            if self.shares is not None:
+                self._unshare(job)
         self.budget += len(back)
         self.socket_full = False
         return back
+
+    def _share(self, job: Job, now: float) -> None:
+        from workd.pool.shares import Shares  # nobody else pays for it
+
+        job.since = now
+        if self.shares is None:
+            self.shares = Shares()
+        self.shares.add(job, now)
+
+    def _unshare(self, job: Job) -> None:
+        if self.shares is not None and not self.shares.remove(job):
+            self.shares = None
 
     def strike(self, now: float) -> float:
         """Give it no job for a while, longer each time; return for how long it has claimed none of what it got."""

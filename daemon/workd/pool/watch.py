@@ -14,6 +14,7 @@ from workd.pool import board
 from workd.pool.balance import HEAD_PATIENCE_S
 from workd.pool.deaths import KillOrder
 from workd.pool.memory import resident_bytes
+from workd.pool.sharing import Sharing
 from workd.pool.slot import Job, Tenant, TenantState
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Watch:
         self._handle: asyncio.TimerHandle | None = None
         self._due = math.inf  # when it fires; our own note, since uvloop's handles do not always tell
         options = pool.options
+        self._sharing = Sharing(pool, self.condemn)
         self._renews = options.max_age_s is not None or options.max_growth_bytes is not None
 
     def plan(self) -> None:
@@ -73,6 +75,8 @@ class Watch:
         due = self._next_renewal(tenant, now) if self._renews else math.inf
         if self._pool.waiting and now < tenant.shunned_until:
             due = min(due, tenant.shunned_until)
+        if tenant.shares is not None:
+            return min(due, self._sharing.next_look(tenant, tenant.shares, now))
         head = tenant.head
         if head is None:
             return due
@@ -86,7 +90,7 @@ class Watch:
         due = min(due, now + tick_s)
         if head.timeout_s is not None:
             due = min(due, tenant.head_since + head.timeout_s)
-        if head.soft_timeout_s is not None and tenant.soft_key != head.key:
+        if head.soft_timeout_s is not None and tenant.soft_key != head.key and not head.concurrency:
             due = min(due, tenant.head_since + head.soft_timeout_s)
         return max(now + SOONEST_S, due)
 
@@ -133,6 +137,9 @@ class Watch:
         head = tenant.head
         if head is None or tenant.kill_order is not None:
             return
+        if tenant.shares is not None:
+            self._sharing.look_at(tenant, tenant.shares, now)
+            return
         self._look_at_head(tenant, head, now - tenant.head_since)
         if len(tenant.jobs) > 1 or tenant.claimed_key != head.key:
             self._let_nothing_wait(tenant, head, now, idle=idle)
@@ -152,15 +159,18 @@ class Watch:
     def _look_at_head(self, tenant: Tenant, head: Job, ran_s: float) -> None:
         """See whether a running job is over one of its limits."""
         if head.timeout_s is not None and ran_s > head.timeout_s:
-            self._condemn(tenant, KillOrder(head.key, head.timeout_s, "its time was over"))
+            self.condemn(tenant, KillOrder(head.key, head.timeout_s, "its time was over"))
             return
-        if head.soft_timeout_s is not None and ran_s > head.soft_timeout_s and tenant.soft_key != head.key:
+        is_soft_over = head.soft_timeout_s is not None and ran_s > head.soft_timeout_s
+        if (
+            is_soft_over and tenant.soft_key != head.key and not head.concurrency
+        ):  # a coroutine's is its loop's business
             self._remind(tenant, head)
         if head.memory_limit_bytes is not None:
             used_bytes = resident_bytes(tenant.pid)
             if used_bytes > head.memory_limit_bytes:
                 order = KillOrder(head.key, None, "it used too much memory", (head.memory_limit_bytes, used_bytes))
-                self._condemn(tenant, order)
+                self.condemn(tenant, order)
 
     def _remind(self, tenant: Tenant, head: Job) -> None:
         """Have `SoftTimeout` raised in the job; if it has ended meanwhile, the order finds nobody."""
@@ -179,7 +189,7 @@ class Watch:
 
     # ── killing, with a last question ───────────────────────────────────────────────────────────────────────────
 
-    def _condemn(self, tenant: Tenant, order: KillOrder) -> None:
+    def condemn(self, tenant: Tenant, order: KillOrder) -> None:
         """Kill the worker of a job that may not go on, once it has said where it is, or has had its time for that.
 
         Unless the result of the job is in the pipe already. What comes after the question does not count: the signal
@@ -187,8 +197,7 @@ class Watch:
         """
         self._pool.put_back(tenant.take_back())  # so that nothing new is started and then killed with it
         self._pool.endings.read_all(tenant)
-        head = tenant.head
-        if head is None or head.key != order.key:
+        if order.key not in tenant.jobs:
             return
         tenant.kill_order = order
         self._pool.listening.stop(tenant)

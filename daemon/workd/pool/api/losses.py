@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from workd.errors import JobTimeoutError, MemoryLimitError, WorkerDiedError
-from workd.pool.deaths import Crashed, Killed, Lost, OverMemory, TimedOut
+from workd.pool.deaths import Crashed, Killed, Lost, OverMemory, Suspected, TimedOut
 
 
 def error_of(task: str, how: Lost) -> BaseException:
@@ -18,5 +18,5 @@ def error_of(task: str, how: Lost) -> BaseException:
         case Killed(why, died) if why:
             # It had hardly been started when its worker was killed for the call before it.
             return WorkerDiedError(task, dataclasses.replace(died, note=f"workd killed it for another call: {why}"))
-        case Crashed(died) | Killed(_, died):
+        case Crashed(died) | Killed(_, died) | Suspected(_, died):
             return WorkerDiedError(task, died)

@@ -35,7 +35,7 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024
 MAX_TRACEBACK_BYTES: Final = 16 * 1024
 MAX_CAUSE_BYTES: Final = 1024
 _MAX_SUGGESTIONS: Final = 3
-_OWN_FILES: Final = frozenset({__file__, signature.__file__})
+OWN_FILES: Final = {__file__, signature.__file__}
 
 
 class RunnerJob(NamedTuple):
@@ -76,7 +76,7 @@ class TaskRunner:
         """Run one job; return the kind of its end (see `frames`) and the payload, which is JSON."""
         task = registry.get(job.task)
         if task is None:
-            return frames.UNKNOWN_TASK, _unknown(job.task)
+            return frames.UNKNOWN_TASK, unknown(job.task)
         token = current.set(
             Context(
                 job.id,
@@ -98,12 +98,31 @@ class TaskRunner:
                 alarm.disarm()
             payload = call.dump(value)
         except BaseException as error:  # noqa: BLE001 (every end of a task is data; the process must live on)
-            return _raised(task, error)
+            return raised(task, error)
         finally:
             current.reset(token)
         if len(payload) > self._max_result_bytes:
             return frames.TOO_LARGE, _too_large(job.task, len(payload), self._max_result_bytes)
         return frames.RETURNED, payload
+
+    # ── for `coroutines`, which does the same in a loop ─────────────────────────────────────────────────────────
+
+    def context_of(self, job: RunnerJob, key: int) -> Context:  # noqa: ARG002 - the key is for who hears of wishes by it
+        """Return the context of a job that may run beside others."""
+        return Context(job.id, job.task, job.attempt, job.delivery, self._daemon_id, self._should_stop, self._progress)
+
+    def returned(self, task: str, payload: bytes) -> tuple[int, bytes]:
+        """Return the outcome of a run with this value as JSON."""
+        if len(payload) > self._max_result_bytes:
+            return frames.TOO_LARGE, _too_large(task, len(payload), self._max_result_bytes)
+        return frames.RETURNED, payload
+
+
+def bind(task: Task, job: RunnerJob) -> tuple[signature.Signature, tuple[Any, ...], dict[str, Any]]:
+    """Return a task's signature and its arguments, validated; raises what `raised` knows."""
+    call = signature.of(task)
+    args, kwargs = call.bind(bytes(job.message)) if not job.end else _bind_unread(call, job)
+    return call, args, kwargs
 
 
 class _UnreadableError(Exception):
@@ -135,7 +154,7 @@ def _bind_unread(call: signature.Signature, job: RunnerJob) -> tuple[tuple[Any, 
     return found
 
 
-def _raised(task: Task, error: BaseException) -> tuple[int, bytes]:
+def raised(task: Task, error: BaseException) -> tuple[int, bytes]:
     """Tell what the exception says about the job."""
     match error:
         case ArgumentsError():
@@ -195,7 +214,8 @@ def _fault(error: BaseException | None) -> str:
     return "; ".join(wire.describe(error)) if isinstance(error, ValidationError) else str(error)
 
 
-def _unknown(name: str) -> bytes:
+def unknown(name: str) -> bytes:
+    """Say that nothing is called so here."""
     import difflib  # only for this: the success path does without
 
     near = difflib.get_close_matches(name, registry.all_tasks(), _MAX_SUGGESTIONS)
@@ -240,7 +260,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _after_own(frame: TracebackType | None) -> TracebackType | None:
-    while frame is not None and frame.tb_frame.f_code.co_filename in _OWN_FILES:
+    while frame is not None and frame.tb_frame.f_code.co_filename in OWN_FILES:
         frame = frame.tb_next
     return frame
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from workd import log
 from workd.pool import frames
 from workd.pool.child import notices
-from workd.pool.child.runner import RunnerJob, TaskRunner
+from workd.pool.child.runner import RunnerJob, TaskRunner, raised, unknown
 from workd_tasks import registry
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ class TaskWork:
 
     def __init__(self, runner: TaskRunner) -> None:
         """Keep what runs a task."""
+        self._runner = runner
         self._run = runner.run
 
     def start(self, slot: int) -> None:
@@ -33,12 +34,26 @@ class TaskWork:
         """Run one task message."""
         return self._run(RunnerJob(*frames.decode_job(body)))
 
+    async def run_async(self, key: int, body: memoryview, soft_timeout_s: float) -> tuple[int, bytes]:
+        """Run one message of a task that is a coroutine function."""
+        from workd.pool.child.coroutines import run_async  # loaded by `make` where there is such a task
+
+        return await run_async(self._runner, key, RunnerJob(*frames.decode_job(body)), soft_timeout_s)
+
+    def cut_off(self, body: memoryview, error: BaseException) -> tuple[int, bytes]:
+        """Say how a run ended that was cancelled before it could begin."""
+        job = RunnerJob(*frames.decode_job(body))
+        task = registry.get(job.task)
+        return raised(task, error) if task is not None else (frames.UNKNOWN_TASK, unknown(job.task))
+
 
 def make(
     modules: Sequence[str], daemon_id: str, max_result_bytes: int, log_level: str, log_format: log.LogFormat
 ) -> tuple[TaskWork, dict[str, dict[str, Any]]]:
     """Check every task's signature, build the validators, and return the runner and the catalogue."""
     registry.load(modules)
+    if any(task.is_async for task in registry.all_tasks().values()):
+        from workd.pool.child import coroutines, looping  # noqa: F401 - here, so that workers share it
     runner = TaskRunner(daemon_id, max_result_bytes, should_stop=notices.should_stop, progress=notices.report)
     log.configure(log_level, log_format, daemon=daemon_id)  # here, so that no worker has to: that costs each 0.5 MB
     return TaskWork(runner), registry.catalogue()

@@ -18,7 +18,7 @@ import multiprocessing.util
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 from workd import faultpoints
 from workd.pool import board, frames, lifeline
@@ -33,6 +33,7 @@ from workd.pool.streams import flush_streams, print_exception, write_whole_lines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from workd.pool.child.looping import AsyncRunner
 
 _LARGE_BLOCK_BYTES: Final = 4 * 1024 * 1024
 _ONE_FD = array.array("i", [0])
@@ -40,7 +41,10 @@ _ANCILLARY_BYTES: Final = socket.CMSG_SPACE(_ONE_FD.itemsize)
 
 
 class Runner(Protocol):
-    """What turns the body of a packet into an outcome. Made once, before the fork; `run` is called for each job."""
+    """What turns the body of a packet into an outcome. Made once, before the fork; `run` is called for each job.
+
+    One that is given coroutine functions has `run_async` and `cut_off`, too (see `looping.AsyncRunner`).
+    """
 
     def start(self, slot: int) -> None:
         """Prepare in the worker, after the fork. An exception here is a boot failure."""
@@ -118,9 +122,17 @@ def serve(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
         if not flags:
             started_at = now()
             kind, payload = run(view[body_start:size])
+        elif flags & frames.ON_LOOP:
+            from workd.pool.child.looping import LoopWork  # no loop where no task is a coroutine function
+
+            # The first of them. From now on this worker waits for its packets in the loop, which starts what is for it.
+            receive = LoopWork(
+                channel, results, cast("AsyncRunner", runner), buffer, (size, ancillary, 0, None)
+            ).next_plain
+            continue
         else:
             limits_end = body_start + (frames.LIMITS.size if flags & frames.LIMITED else 0)
-            body = view[limits_end:size] if not flags & frames.SPILLED else _read_spilled(ancillary)
+            body = view[limits_end:size] if not flags & frames.SPILLED else read_spilled(ancillary)
             started_at = now()
             kind, payload = run(body) if not flags & frames.LIMITED else _run_limited(run, key, view, body)
         if os.getpid() != own_pid:
@@ -139,8 +151,8 @@ def _run_limited(
     run: Callable[[memoryview], tuple[int, bytes]], key: int, packet: memoryview, body: memoryview
 ) -> tuple[int, bytes]:
     """Run a job that has a soft timeout or a memory limit."""
-    is_timed, memory_bytes = frames.LIMITS.unpack_from(packet, frames.PACKET_HEAD.size)
-    alarm.begin(key if is_timed else 0)
+    soft_timeout_s, memory_bytes = frames.LIMITS.unpack_from(packet, frames.PACKET_HEAD.size)
+    alarm.begin(key if soft_timeout_s else 0)
     before = limits.impose(memory_bytes) if memory_bytes else None
     try:
         return run(body)
@@ -150,7 +162,8 @@ def _run_limited(
             limits.lift(before)
 
 
-def _read_spilled(ancillary: list[tuple[int, int, bytes]]) -> memoryview:
+def read_spilled(ancillary: list[tuple[int, int, bytes]]) -> memoryview:
+    """Return the body that came beside its packet."""
     if not ancillary:
         # The descriptor limit is reached: this worker can't take the job, and says so by its exit status.
         os._exit(EXIT_CHANNEL_BROKEN)

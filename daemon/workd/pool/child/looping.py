@@ -1,0 +1,248 @@
+"""A worker whose tasks are coroutine functions: its event loop, and how packets come to it.
+
+Made by `worker.serve` with the first packet for it, and kept for the worker's life, so that what tasks keep in the loop
+(connection pools, for one) lives on from job to job. From then on the worker waits for packets in the loop. Those that
+are for it are started there: side by side where they say so, else one at a time. All others go back to `serve`, once
+nothing runs here: a plain function never runs inside the loop.
+
+    next_plain ── run_forever ── readable ── claim ──┬── for the loop ── _start ── _run ── _ended ── frame
+                                                     └── plain, or the end of the stream ── back to `serve`
+
+The supervisor decides how many run at once, by handing over no more. It must never: read a packet that cannot start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from workd import faultpoints
+from workd.pool import frames
+from workd.pool.child import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+    from contextvars import Context
+
+    from workd.pool.child.result_queue import ResultQueue
+
+LEFTOVER_PATIENCE_S: Final = 5.0  # what a run left behind may take so long to be cancelled
+_ONE_FD_BYTES: Final = socket.CMSG_SPACE(4)
+
+Packet = tuple[int, list[tuple[int, int, bytes]], int, Any]
+"""What `socket.recvmsg_into` returns: size, ancillary data, flags, address."""
+Tasks = set["asyncio.Task[Any]"]
+
+_children: Final[ContextVar[Tasks]] = ContextVar("workd.pool.child.looping.children")
+"""The asyncio tasks that the run in whose context we are has made, and that are not done."""
+
+
+class AsyncRunner(Protocol):
+    """What turns the body of a packet into an outcome, in the loop."""
+
+    def run_async(self, key: int, body: memoryview, soft_timeout_s: float) -> Coroutine[Any, Any, tuple[int, bytes]]:
+        """Run one job; return the kind of frame and its payload. Must not raise for anything that a task does."""
+
+    def cut_off(self, body: memoryview, error: BaseException) -> tuple[int, bytes]:
+        """Return the outcome of a job whose run was cancelled before it could begin."""
+
+
+class LoopWork:
+    """The event loop of one worker and what runs in it."""
+
+    def __init__(
+        self, channel: socket.socket, results: ResultQueue, runner: AsyncRunner, buffer: bytearray, first: Packet
+    ) -> None:
+        """Make the loop and start what the `first` packet, which is in `buffer`, asks for."""
+        self._channel = channel
+        self._results = results
+        self._runner = runner
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._own_pid = os.getpid()
+        self._running: Tasks = set()
+        self._waiting: Packet | None = None  # claimed, and for `serve`
+        self._broken: BaseException | None = None
+        self._is_listening = False
+        self._is_full = False  # what runs here runs alone
+        self._loop = asyncio.new_event_loop()
+        self._loop.set_task_factory(_remember_whose)
+        self._start(first)
+
+    # ── packets ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def next_plain(self, *_as_recvmsg_into: object) -> Packet:
+        """Run the loop until there is a packet for `serve` in the buffer; stands in for the socket's `recvmsg_into`."""
+        self._waiting = None
+        if not self._running and (packet := self._claim()) is not None:
+            self._sort(packet)  # one plain job after the other does not go through the loop
+        while (waiting := self._ready()) is None:
+            self._listen()
+            # A task of the user's own making that raises these ends the loop's turn; who waits for it hears of it, too.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
+            if self._broken is not None:
+                raise self._broken
+        if not waiting[0]:
+            self._close()
+        return waiting
+
+    def _ready(self) -> Packet | None:
+        """Return what `serve` may have now."""
+        return None if self._running else self._waiting
+
+    def _claim(self) -> Packet | None:
+        faultpoints.hit("before_claim")
+        try:
+            return self._channel.recvmsg_into(
+                [self._buffer], _ONE_FD_BYTES, socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
+            )
+        except BlockingIOError:
+            return None  # it was taken back
+
+    def _sort(self, packet: Packet) -> None:
+        """Start what is for the loop, and keep what is not until nothing runs here any more."""
+        if packet[0] and frames.PACKET_HEAD.unpack_from(self._buffer)[1] & frames.ON_LOOP:
+            faultpoints.hit("after_claim")
+            self._start(packet)
+        else:
+            self._waiting = packet
+            self._unlisten()
+            self._stop_if_done()
+
+    def _on_readable(self) -> None:
+        try:
+            self._leave_if_forked()
+            if (packet := self._claim()) is not None:
+                self._sort(packet)
+        except BaseException as error:  # noqa: BLE001 - the loop would log it and call again: this worker is broken
+            self._break(error)
+
+    def _listen(self) -> None:
+        if not (self._is_listening or self._is_full or self._waiting):
+            self._is_listening = True
+            self._loop.add_reader(self._channel, self._on_readable)
+
+    def _unlisten(self) -> None:
+        if self._is_listening:
+            self._is_listening = False
+            self._loop.remove_reader(self._channel)
+
+    # ── runs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self, packet: Packet) -> None:
+        key, flags = frames.PACKET_HEAD.unpack_from(self._buffer)
+        soft_timeout_s, memory_bytes, start = 0.0, 0, frames.PACKET_HEAD.size
+        if flags & frames.LIMITED:
+            soft_timeout_s, memory_bytes = frames.LIMITS.unpack_from(self._buffer, start)
+            start += frames.LIMITS.size
+        body = memoryview(bytes(self._view[start : packet[0]]))  # the buffer is the next packet's
+        if flags & frames.SPILLED:
+            from workd.pool.child.worker import read_spilled  # which imports this module
+
+            body = read_spilled(packet[1])
+        before = None
+        if not flags & frames.BESIDE:
+            self._is_full = True
+            self._unlisten()
+            before = limits.impose(memory_bytes) if memory_bytes else None
+        run = self._loop.create_task(self._run(key, body, soft_timeout_s))
+        self._running.add(run)
+        run.add_done_callback(partial(self._ended, key, body, time.time(), before))
+
+    async def _run(self, key: int, body: memoryview, soft_timeout_s: float) -> tuple[int, bytes]:
+        children: Tasks = set()
+        _children.set(children)
+        outcome = await self._runner.run_async(key, body, soft_timeout_s)
+        if children:
+            with suppress(asyncio.CancelledError):  # by somebody who cancels all there are
+                await _cancel(children)
+        return outcome
+
+    def _ended(
+        self, key: int, body: memoryview, started_at: float, before: tuple[int, int] | None, run: asyncio.Task[Any]
+    ) -> None:
+        """Send the outcome of a run, and take up what waits for its end."""
+        try:
+            self._leave_if_forked()
+            self._running.discard(run)
+            try:
+                kind, payload = run.result()
+            except BaseException as error:  # noqa: BLE001 - whatever it is, it is this job's end
+                kind, payload = self._runner.cut_off(body, error)
+            faultpoints.hit("before_result")
+            self._put(kind, key, started_at, payload)
+            faultpoints.hit("after_result")
+            if before is not None:
+                limits.lift(before)
+            self._is_full = False
+            self._listen()
+            self._stop_if_done()
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._break(error)
+
+    def _put(self, kind: int, key: int, started_at: float, payload: bytes) -> None:
+        if len(payload) <= frames.MAX_JOINED_PAYLOAD:
+            self._results.put_frame(frames.encode_frame(kind, key, started_at, time.time(), payload))
+        else:
+            head = frames.FRAME_HEAD.pack(len(payload), kind, key, started_at, time.time())
+            self._results.put_large_frame(head, payload)
+
+    # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _leave_if_forked(self) -> None:
+        """Stop a child that a task forked and that came back: two processes would serve one channel."""
+        if os.getpid() != self._own_pid:
+            os._exit(0)
+
+    def _stop_if_done(self) -> None:
+        if self._ready() is not None:
+            self._loop.stop()
+
+    def _break(self, error: BaseException) -> None:
+        self._broken = error
+        self._loop.stop()
+
+    def _close(self) -> None:
+        """Let what users keep in the loop end itself. The supervisor kills whoever takes too long."""
+        with suppress(Exception):
+            left = asyncio.all_tasks(self._loop)
+            if left:
+                self._loop.run_until_complete(_cancel(left))
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+
+async def _cancel(tasks: Tasks) -> None:
+    """Cancel what a run left behind, and what that makes meanwhile; give up on what does not end in time."""
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        _, refusing = await asyncio.wait(left, timeout=LEFTOVER_PATIENCE_S)
+        if refusing:
+            names = ", ".join(sorted(repr(task.get_coro()) for task in refusing))
+            print(f"workd: a task has left these behind, and they cannot be cancelled: {names}", file=sys.stderr)  # noqa: T201 - user code may have any logging
+            return
+
+
+def _remember_whose(
+    loop: asyncio.AbstractEventLoop,
+    coroutine: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+    *,
+    context: Context | None = None,
+    **more: Any,
+) -> asyncio.Task[Any]:
+    """Make an asyncio task, and note by its context which run it belongs to; without one, to none."""
+    children = _children.get(None) if context is None else context.get(_children)
+    task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, context=context, **more)
+    if children is not None:
+        children.add(task)
+        task.add_done_callback(children.discard)
+    return task
