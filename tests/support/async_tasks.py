@@ -1,0 +1,132 @@
+"""Coroutine functions as tasks, for tests with real daemons: what several of them do in one worker.
+
+Loaded beside `support.fault_tasks`, whose journal and gates they use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from support.fault_tasks import _FOLDER as FOLDER
+from support.fault_tasks import _TTL_S as TTL_S
+from support.fault_tasks import _note as note
+from workd_tasks import SoftTimeout, context, task
+
+POLL_S = 0.01
+_kept: dict[str, Any] = {}  # what lives as long as the worker
+
+
+async def _wait_at(gate: str) -> None:
+    while not (FOLDER / gate).exists():
+        await asyncio.sleep(POLL_S)
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def linger(gate: str) -> int:
+    """Wait at a gate beside others and return this worker's pid."""
+    note("start")
+    await _wait_at(gate)
+    note("end")
+    return os.getpid()
+
+
+@task(result_ttl=TTL_S, concurrency=2)
+async def linger_two(gate: str) -> int:
+    """Do the same with one other."""
+    note("start")
+    await _wait_at(gate)
+    note("end")
+    return os.getpid()
+
+
+@task(result_ttl=TTL_S)
+async def solo(gate: str = "") -> int:
+    """Wait at a gate, alone in the worker unless the daemon says otherwise."""
+    note("start")
+    if gate:
+        await _wait_at(gate)
+    note("end")
+    return os.getpid()
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def nap(seconds: float) -> str:
+    """Sleep, and say under which id it ran."""
+    note("start")
+    before = context().id
+    await asyncio.sleep(seconds)
+    note("end")
+    return f"{before} {context().id}"
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def perish(how: str, gate: str, times: int = 1_000) -> str:
+    """Wait at a gate, then take the worker down at the first `times` deliveries."""
+    note("start")
+    await _wait_at(gate)
+    if context().delivery <= times:
+        _DEATHS[how]()
+    return "alive"
+
+
+_DEATHS = {
+    "exit": lambda: os._exit(7),
+    "sigkill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "segfault": lambda: ctypes.string_at(8),
+    "close_fds": lambda: os.closerange(0, 65_536),
+}
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def overstay(how: str, gate: str = "") -> str:
+    """Never end; `gate` opens its bad behaviour."""
+    note("start")
+    if gate:
+        await _wait_at(gate)
+    if how == "block":
+        time.sleep(600)  # noqa: ASYNC251 - that is the point
+    while True:
+        try:
+            await asyncio.sleep(600)
+        except SoftTimeout:
+            note("soft")
+            if how == "heed":
+                raise
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def reach(how: str) -> str:
+    """Do what people do to a loop that is not theirs alone."""
+    note("start")
+    if how == "leave":
+        _kept["leftover"] = asyncio.create_task(asyncio.sleep(600))
+    elif how == "look":
+        return "cancelled" if _kept["leftover"].cancelled() else "alive"
+    elif how == "keep":
+        _kept["kept"] = asyncio.create_task(asyncio.sleep(600), context=contextvars.Context())
+    elif how == "kept":
+        return "alive" if not _kept["kept"].done() else "ended"
+    elif how == "loop":
+        return str(id(_kept.setdefault("loop", asyncio.get_running_loop())) == id(asyncio.get_running_loop()))
+    elif how == "exit":
+        sys.exit(3)
+    elif how == "child exits":
+        await asyncio.create_task(_exit())
+    elif how == "fork" and os.fork() == 0:
+        return "from the child"
+    elif how == "cancel all":
+        for one in asyncio.all_tasks():
+            one.cancel()
+        await asyncio.sleep(0)
+    return "done"
+
+
+async def _exit() -> None:
+    sys.exit(3)
