@@ -24,7 +24,7 @@ _kept: dict[str, Any] = {}  # what lives as long as the worker
 
 
 async def _wait_at(gate: str) -> None:
-    while not (FOLDER / gate).exists():
+    while not (FOLDER / gate).exists():  # noqa: ASYNC110 - another process opens it
         await asyncio.sleep(POLL_S)
 
 
@@ -105,28 +105,79 @@ async def overstay(how: str, gate: str = "") -> str:
 async def reach(how: str) -> str:
     """Do what people do to a loop that is not theirs alone."""
     note("start")
-    if how == "leave":
-        _kept["leftover"] = asyncio.create_task(asyncio.sleep(600))
-    elif how == "look":
-        return "cancelled" if _kept["leftover"].cancelled() else "alive"
-    elif how == "keep":
-        _kept["kept"] = asyncio.create_task(asyncio.sleep(600), context=contextvars.Context())
-    elif how == "kept":
-        return "alive" if not _kept["kept"].done() else "ended"
-    elif how == "loop":
-        return str(id(_kept.setdefault("loop", asyncio.get_running_loop())) == id(asyncio.get_running_loop()))
-    elif how == "exit":
-        sys.exit(3)
-    elif how == "child exits":
-        await asyncio.create_task(_exit())
-    elif how == "fork" and os.fork() == 0:
-        return "from the child"
-    elif how == "cancel all":
-        for one in asyncio.all_tasks():
-            one.cancel()
-        await asyncio.sleep(0)
-    return "done"
+    return await _REACHES[how]()
 
 
-async def _exit() -> None:
+async def _leave() -> str:
+    _kept["leftover"] = asyncio.create_task(asyncio.sleep(600))
+    return "left"
+
+
+async def _look() -> str:
+    return "cancelled" if _kept["leftover"].cancelled() else "alive"
+
+
+async def _keep() -> str:
+    _kept["kept"] = asyncio.create_task(asyncio.sleep(600), context=contextvars.Context())
+    return "kept"
+
+
+async def _look_at_kept() -> str:
+    return "alive" if not _kept["kept"].done() else "ended"
+
+
+async def _loop() -> str:
+    return str(_kept.setdefault("loop", asyncio.get_running_loop()) is asyncio.get_running_loop())
+
+
+async def _child_exits() -> str:
+    await asyncio.create_task(_exit())
+    return "not reached"
+
+
+async def _exit() -> str:
     sys.exit(3)
+
+
+async def _fork() -> str:
+    return "child" if os.fork() == 0 else "parent"
+
+
+async def _cancel_all() -> str:
+    for one in asyncio.all_tasks():
+        one.cancel()
+    await asyncio.sleep(0)
+    return "not reached"
+
+
+async def _where_am_i() -> str:
+    return await asyncio.create_task(_id())  # a child sees the context of its job
+
+
+async def _id() -> str:
+    return context().id
+
+
+_REACHES = {
+    "leave": _leave,
+    "look": _look,
+    "keep": _keep,
+    "look at kept": _look_at_kept,
+    "loop": _loop,
+    "exit": _exit,
+    "child exits": _child_exits,
+    "fork": _fork,
+    "cancel all": _cancel_all,
+    "where": _where_am_i,
+}
+
+
+@task(result_ttl=TTL_S, concurrency=50, soft_timeout=0.2, timeout=60)
+async def heed() -> None:
+    """Wait until the soft timeout, and say that it came."""
+    note("start")
+    try:
+        await asyncio.sleep(600)
+    except SoftTimeout:
+        note("soft")
+        raise

@@ -1,7 +1,6 @@
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -50,7 +49,7 @@ def test_exception_types_stay_in_the_task_and_out_of_the_catalogue() -> None:
     assert known is not None
     assert known.retry_for == (OSError,)
     assert known.no_retry_for == (FileNotFoundError, PermissionError)
-    assert set(registry.catalogue()["double"]) == {*TaskOptions.__slots__, "module"}
+    assert set(registry.catalogue()["double"]) == {*TaskOptions.__slots__, "module", "is_async"}
 
 
 @pytest.mark.parametrize("name", ["", "1st", "a b", "a/b", "x" * 129, "größe", "a\n", 5])
@@ -72,10 +71,27 @@ async def generator() -> Any:
     yield
 
 
-@pytest.mark.parametrize("fn", [coroutine, generator])
-def test_async_functions_are_refused_for_now(fn: Callable[..., Any]) -> None:
-    with pytest.raises(TaskDefinitionError, match=r"task '\w+': .* is async"):
-        task(fn)
+def test_a_coroutine_function_is_a_task_and_the_catalogue_says_so() -> None:
+    assert task(concurrency=5)(coroutine) is coroutine
+    task(double)
+    assert [registry.catalogue()[name]["is_async"] for name in ("coroutine", "double")] == [True, False]
+    assert registry.catalogue()["coroutine"]["concurrency"] == 5
+
+
+def test_an_async_generator_is_refused_as_any_generator() -> None:
+    with pytest.raises(TaskDefinitionError, match=r"task 'generator': .* yields; a task has one result"):
+        task(generator)
+
+
+def test_concurrency_is_for_coroutine_functions_alone() -> None:
+    with pytest.raises(TaskDefinitionError, match=r"task 'double': option concurrency is for `async def` tasks"):
+        task(concurrency=2)(double)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001, 1.5, "2", True])
+def test_a_concurrency_that_cannot_be_is_refused(value: Any) -> None:
+    with pytest.raises(TaskDefinitionError, match=r"option concurrency=.* must be an int from 1 to 1000"):
+        task(concurrency=value)(coroutine)
 
 
 def test_a_function_that_yields_is_refused() -> None:

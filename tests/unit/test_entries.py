@@ -31,7 +31,7 @@ def test_a_time_of_enqueue_that_none_can_be_counts_as_missing(text: bytes) -> No
     [
         b"",
         b"1 2 3",
-        b"1 2 3 4 5 6",
+        b"1 2 3 4 5 6 7",
         b"1 2 3 -4",
         b"a b c d",
         b"\xff",
@@ -40,6 +40,7 @@ def test_a_time_of_enqueue_that_none_can_be_counts_as_missing(text: bytes) -> No
         b"0 0 2147483648 0",
         b"0 0 0 2147483648",
         b"0 0 0 0 1000000000000000",
+        b"0 0 0 0 0 2147483648",
         b"1 2 3 4" + b" " * 122,
         b"9" * 5_000 + b" 0 0 0",
     ],

@@ -50,7 +50,7 @@ def test_the_catalogue_is_json(folder: Path) -> None:
     write(folder, "mod_a", "@task(queue='q', timeout=3, max_retries=2)\ndef f() -> int: return 1")
     registry.load(["mod_a"])
     options = TaskOptions(queue="q", timeout=3, max_retries=2).as_dict()
-    assert json.loads(json.dumps(registry.catalogue())) == {"f": options | {"module": "mod_a"}}
+    assert json.loads(json.dumps(registry.catalogue())) == {"f": options | {"module": "mod_a", "is_async": False}}
 
 
 def test_load_raises_what_the_import_raises(folder: Path) -> None:

@@ -8,13 +8,14 @@ from workd.wire import DeadReason, ErrorInfo
 
 ERROR = ErrorInfo(type="ValueError", message="no")
 COUNTS = st.integers(0, 10_000)
-COUNTERS = st.builds(Counters, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
+COUNTERS = st.builds(Counters, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
 DICE = st.floats(0, 1, exclude_max=True)
 EVENTS = st.one_of(
     st.builds(retry.Returned, st.binary()),
     st.builds(retry.Raised, st.just(ERROR), st.booleans(), st.none() | st.floats(0, 1e6)),
     st.just(retry.TimeOver(ERROR)),
     st.just(retry.WorkerCrashed(ERROR)),
+    st.just(retry.Suspected()),
     st.just(retry.TakenOver()),
     st.builds(retry.TaskUnknown, st.just(ERROR), st.floats(1, 2e9)),
     st.builds(retry.Refused, st.sampled_from(DeadReason), st.just(ERROR), st.booleans()),
@@ -34,9 +35,12 @@ def test_counters_are_read_as_they_were_written(counters: Counters) -> None:
 def test_counters_without_an_unknown_task_are_four_numbers() -> None:
     assert Counters(1, 2, 3, 4).encode() == b"1 2 3 4"
     assert Counters(1, 2, 3, 4, 5).encode() == b"1 2 3 4 5"
+    assert Counters(1, 2, 3, 4, suspicions=6).encode() == b"1 2 3 4 0 6"
 
 
-@pytest.mark.parametrize("text", [b"", b"1", b"1 2 3", b"1 2 3 4 5 6", b"a b c d", b"1 2 3 -4", b"1.0 2 3 4", b"\xff"])
+@pytest.mark.parametrize(
+    "text", [b"", b"1", b"1 2 3", b"1 2 3 4 5 6 7", b"a b c d", b"1 2 3 -4", b"1.0 2 3 4", b"\xff"]
+)
 def test_what_is_not_counters_is_a_value_error(text: bytes) -> None:
     with pytest.raises(ValueError, match=r"counters|invalid"):
         Counters.decode(text)
@@ -44,7 +48,8 @@ def test_what_is_not_counters_is_a_value_error(text: bytes) -> None:
 
 @given(COUNTERS)
 def test_runs_are_all_that_were_started(counters: Counters) -> None:
-    assert counters.runs == counters.attempts + counters.crashes + counters.takeovers + counters.handbacks
+    cut_short = counters.crashes + counters.takeovers + counters.handbacks + counters.suspicions
+    assert counters.runs == counters.attempts + cut_short
 
 
 # ── decisions ──
@@ -58,7 +63,7 @@ def test_at_most_one_counter_moves_by_one_and_none_goes_back(
     if isinstance(decision, retry.GoOn):
         return
     assert 0 <= decision.counters.runs - counters.runs <= 1
-    for name in ("attempts", "crashes", "takeovers", "handbacks"):
+    for name in ("attempts", "crashes", "takeovers", "handbacks", "suspicions"):
         assert getattr(decision.counters, name) >= getattr(counters, name)
 
 
@@ -177,3 +182,24 @@ def test_a_soft_timeout_that_is_retried_no_more_is_dead_by_timeout() -> None:
     decision = decide(Counters(), Policy(), retry.Raised(ERROR, reason=DeadReason.TIMEOUT), 0.5)
     assert isinstance(decision, retry.Die)
     assert decision.reason is DeadReason.TIMEOUT
+
+
+def test_a_death_that_was_shared_is_charged_to_nobody_and_makes_each_a_suspect() -> None:
+    decision = decide(Counters(), Policy(max_crashes=1, max_retries=0), retry.Suspected(), 0.5)
+    assert decision == retry.Again(Counters(suspicions=1), 0.0)
+    assert decision.counters.is_suspect
+    again = decide(decision.counters, Policy(max_crashes=1), retry.WorkerCrashed(ERROR), 0.5)
+    assert again == retry.Die(Counters(crashes=1, suspicions=1), DeadReason.CRASHED, ERROR)
+
+
+@pytest.mark.parametrize(
+    ("counters", "is_suspect"),
+    [
+        (Counters(attempts=5, handbacks=5, unknown_since_ms=5), False),
+        (Counters(crashes=1), True),
+        (Counters(takeovers=1), True),
+        (Counters(suspicions=1), True),
+    ],
+)
+def test_who_was_there_when_something_died_is_a_suspect(counters: Counters, is_suspect: bool) -> None:
+    assert counters.is_suspect is is_suspect

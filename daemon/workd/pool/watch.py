@@ -197,12 +197,15 @@ class Watch:
         """
         self._pool.put_back(tenant.take_back())  # so that nothing new is started and then killed with it
         self._pool.endings.read_all(tenant)
-        if order.key not in tenant.jobs:
+        if order.key is None or order.key not in tenant.jobs:
             return
         tenant.kill_order = order
         self._pool.listening.stop(tenant)
         tenant.channel.distrust()
         board.clear_stacks(tenant.channel.board_fd)
+        if tenant.jobs[order.key].concurrency:
+            board.write_order(tenant.channel.board_fd, order.key)  # a suspended coroutine is on no stack
+            tenant.signal(board.ORDER_SIGNAL)
         tenant.signal(board.STACKS_SIGNAL)
         self._await_stacks(tenant, order, self._loop.time() + STACKS_PATIENCE_S, 0)
 

@@ -16,14 +16,19 @@ happens.
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from workd.pool import board
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _board_fd = -1
 _key = 0  # of the job under way, if it has a soft timeout; no job has the key 0
 _armed = False
+tell_where: Callable[[int], str] | None = None  # what `looping` knows of the job with this key; "" for none of its own
 
 
 def install(board_fd: int) -> None:
@@ -59,6 +64,8 @@ def disarm() -> None:
 
 def _on_order(_number: int, _frame: object) -> None:
     global _armed  # noqa: PLW0603 - the state of one process
+    if tell_where is not None and (where := tell_where(board.read_order(_board_fd))):
+        os.write(_board_fd, f"The job:\n{where}".encode(errors="replace"))
     if _armed and _key and board.read_order(_board_fd) == _key:
         _armed = False
         _raise()

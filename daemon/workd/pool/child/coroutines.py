@@ -108,5 +108,10 @@ class _Interruptible:
             self._task.uncancel()  # it was ours, and is heeded hereby
         return self._run.throw(SoftTimeout())
 
+    @property
+    def cr_await(self) -> Any:
+        """What it awaits, for who looks where a coroutine is."""
+        return self._run
+
     def close(self) -> None:
         self._run.close()

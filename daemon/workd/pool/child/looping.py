@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from workd import faultpoints
 from workd.pool import frames
-from workd.pool.child import limits
+from workd.pool.child import alarm, limits, whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -67,13 +67,14 @@ class LoopWork:
         self._buffer = buffer
         self._view = memoryview(buffer)
         self._own_pid = os.getpid()
-        self._running: Tasks = set()
+        self._running: dict[int, asyncio.Task[tuple[int, bytes]]] = {}  # by key
         self._waiting: Packet | None = None  # claimed, and for `serve`
         self._broken: BaseException | None = None
         self._is_listening = False
         self._is_full = False  # what runs here runs alone
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(_remember_whose)
+        alarm.tell_where = self._where
         self._start(first)
 
     # ── packets ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -154,7 +155,7 @@ class LoopWork:
             self._unlisten()
             before = limits.impose(memory_bytes) if memory_bytes else None
         run = self._loop.create_task(self._run(key, body, soft_timeout_s))
-        self._running.add(run)
+        self._running[key] = run
         run.add_done_callback(partial(self._ended, key, body, time.time(), before))
 
     async def _run(self, key: int, body: memoryview, soft_timeout_s: float) -> tuple[int, bytes]:
@@ -172,7 +173,7 @@ class LoopWork:
         """Send the outcome of a run, and take up what waits for its end."""
         try:
             self._leave_if_forked()
-            self._running.discard(run)
+            del self._running[key]
             try:
                 kind, payload = run.result()
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is this job's end
@@ -194,6 +195,10 @@ class LoopWork:
         else:
             head = frames.FRAME_HEAD.pack(len(payload), kind, key, started_at, time.time())
             self._results.put_large_frame(head, payload)
+
+    def _where(self, key: int) -> str:
+        run = self._running.get(key)
+        return "" if run is None else whereabouts.describe(run.get_coro())
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────
 

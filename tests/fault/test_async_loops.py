@@ -1,0 +1,136 @@
+"""What coroutines can do to the loop that they share, and what becomes of their neighbours and of the next jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.fault_queue import message
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from fault.conftest import StartDaemon
+    from support.daemons import DaemonProcess
+    from support.fault_queue import FaultQueue
+
+MODULES = ("support.fault_tasks", "support.async_tasks")
+
+
+@pytest.fixture
+def daemon(start_daemon: StartDaemon) -> DaemonProcess:
+    """A daemon with one worker, so that all share it."""
+    return start_daemon(modules=MODULES, workers=1)
+
+
+def value(queue: FaultQueue, how: str) -> Any:
+    """Run `reach` and return its value."""
+    return queue.succeeded(queue.push("reach", how), deliveries=1)["value"]
+
+
+def error_type(queue: FaultQueue, job: str) -> str:
+    """Return the type of the error of a job that is dead."""
+    letter = queue.dead_letter(job)
+    assert letter["reason"] == b"failed"
+    assert letter["deliveries"] == b"1"
+    return str(json.loads(letter["error"])["type"])
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_loop_lives_as_long_as_the_worker_and_plain_jobs_between_do_not_end_it(queue: FaultQueue) -> None:
+    assert value(queue, "loop") == "True"
+    queue.succeeded(queue.push("quick", 3), value=3)
+    assert value(queue, "loop") == "True"
+    assert len({run.pid for run in queue.runs()}) == 1
+
+
+@pytest.mark.usefixtures("daemon")
+def test_what_a_job_leaves_in_the_loop_is_cancelled_at_its_end_unless_it_was_made_outside_of_it(
+    queue: FaultQueue,
+) -> None:
+    value(queue, "leave")
+    value(queue, "keep")
+    assert value(queue, "look") == "cancelled"
+    assert value(queue, "look at kept") == "alive"
+
+
+@pytest.mark.usefixtures("daemon")
+def test_the_context_of_a_job_holds_in_the_tasks_that_it_makes(queue: FaultQueue) -> None:
+    job = queue.push("reach", "where")
+    queue.succeeded(job, value=job)
+
+
+@pytest.mark.parametrize(
+    ("how", "name"), [("exit", "SystemExit"), ("child exits", "SystemExit"), ("cancel all", "CancelledError")]
+)
+def test_leaving_in_a_coroutine_ends_that_job_and_not_its_worker(
+    queue: FaultQueue, daemon: DaemonProcess, how: str, name: str
+) -> None:
+    waiting = queue.push("linger", "gate")
+    pid = queue.run(waiting).pid
+    job = queue.push("reach", how)
+    assert error_type(queue, job).rpartition(".")[2] == name
+    assert daemon.worker_pids() == [pid]
+    if how != "cancel all":
+        queue.open_gate("gate")
+        queue.succeeded(waiting, value=pid, deliveries=1)
+    else:  # that is what it asked for
+        assert error_type(queue, waiting).rpartition(".")[2] == "CancelledError"
+    queue.succeeded(queue.push("quick", 3), value=3)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_child_that_comes_back_from_a_fork_serves_nobody(queue: FaultQueue) -> None:
+    waiting = queue.push("linger", "gate")
+    pid = queue.run(waiting).pid
+    assert value(queue, "fork") == "parent"
+    queue.open_gate("gate")
+    queue.succeeded(waiting, value=pid, deliveries=1)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_soft_timeout_ends_one_of_several_and_the_others_go_on(queue: FaultQueue) -> None:
+    waiting = queue.push("linger", "gate")
+    pid = queue.run(waiting).pid
+    job = queue.push("heed")
+    assert error_type(queue, job) == "SoftTimeout"
+    assert len(queue.runs(job, event="soft")) == 1
+    queue.open_gate("gate")
+    queue.succeeded(waiting, value=pid, deliveries=1)
+
+
+def test_a_worker_that_is_replaced_ends_what_it_runs_first(queue: FaultQueue, start_daemon: StartDaemon) -> None:
+    """The loop is closed when the worker leaves: what was kept in it is cancelled, and nothing holds it up."""
+    daemon = start_daemon(modules=MODULES, workers=1)
+    value(queue, "keep")
+    waiting = queue.push("linger", "gate")
+    queue.run(waiting)
+    daemon.term()
+    daemon.wait_log("draining")
+    queue.open_gate("gate")
+    assert daemon.wait() == 0
+    queue.succeeded(waiting, deliveries=1)
+
+
+def test_jobs_that_a_blocked_loop_does_not_claim_go_to_another_worker(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    start_daemon(modules=MODULES, workers=2)
+    blocked = queue.push("overstay", "block", timeout=600)
+    pid = queue.run(blocked).pid
+    jobs = queue.push_together(*[message("nap", 0)] * 40)
+    outcomes = queue.all_ended(jobs)
+    assert {outcome["deliveries"] for outcome in outcomes.values()} == {1}
+    assert pid not in {run.pid for run in queue.runs() if run.id != blocked}
+
+
+@pytest.mark.usefixtures("daemon")
+def test_plain_and_coroutine_jobs_in_any_order_all_end_once(queue: FaultQueue) -> None:
+    kinds = [message("nap", 0), message("quick", 1), message("solo"), message("linger_two", "gate"), message("step")]
+    queue.open_gate("gate")
+    jobs = queue.push_together(*kinds * 20)
+    outcomes = queue.all_ended(jobs)
+    assert {(outcome["status"], outcome["deliveries"]) for outcome in outcomes.values()} == {("succeeded", 1)}
+    queue.assert_empty()
+    eventually(lambda: len(queue.runs()) == 100)
