@@ -17,7 +17,9 @@ class _Asked:
         self._client = client
 
     def call(self, command: tuple[Any, ...]) -> Any:
-        return self._client.execute_command(*command)
+        first_line = b"#!lua "  # which fakeredis takes for Lua
+        words = (word.replace(first_line, b"--lua ", 1) if isinstance(word, bytes) and word[:6] == first_line else word for word in command)
+        return self._client.execute_command(*words)
 
 
 def link(store: Store) -> Any:

@@ -1,16 +1,226 @@
-"""Queues as people see them."""
+"""Looking after queues: which there are and how they are, throwing away what waits in one, moving it to another.
+
+Made by `Admin`. Everything goes in slices that hold Redis up for some milliseconds at the most, and everything may end
+in the middle: no job is lost by that. The scripts' headers say how.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic_core import from_json
+
+from workd.broker import keys
+from workd.client import queue_state, scripts
+from workd.client.message import check_queue
+from workd.errors import InvalidJobError
+from workd_tasks.define import QUEUE_RULE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from workd.client.queue_state import QueueState
     from workd.client.scripts import Asks
+
+SLICE: Final = 500
+MOVE_SLICE: Final = 50
+SLICE_BYTES: Final = 8 << 20
+MOVER: Final = "move:"
+WAITING: Final = "waiting/"
+MOVER_LEASE_MS: Final = 30_000
+MARK_MS: Final = 3_600_000
+_SCAN_COUNT: Final = 1_000
+_KEY_RULE: Final = re.compile(rf"workd:\{{({QUEUE_RULE.pattern})\}}:(?:stream|inbox)")
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge has thrown away so far."""
+
+    queued: int = 0
+    scheduled: int = 0
+    untold: int = 0
+    """Outcomes that could not be written for those who wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a move has moved so far."""
+
+    queued: int = 0
+    scheduled: int = 0
+    doubled: int = 0
+    """Of these, jobs that run in the old queue too: the move was held up so long that a daemon took them over."""
 
 
 class QueueCare:
-    """The queues of one Redis."""
+    """The queues of one Redis. Safe for threads."""
 
     def __init__(self, link: Asks) -> None:
         """Use `Admin.queues`."""
         self._link = link
+
+    def names(self) -> list[str]:
+        """List the queues that there are: those with a stream or an inbox. Looks through all keys of the server."""
+        found: set[str] = set()
+        cursor: Any = 0
+        while True:
+            # One pattern for both words, since each takes a walk through all keys.
+            cursor, some = self._link.call(("SCAN", cursor, "MATCH", "workd:{*}:[is][nt]*", "COUNT", _SCAN_COUNT))
+            hits = (_KEY_RULE.fullmatch(key.decode(errors="replace")) for key in some)
+            found |= {hit.group(1) for hit in hits if hit is not None}
+            if int(cursor) == 0:
+                return sorted(found)
+
+    def all(self) -> list[QueueState]:
+        """Say how each queue is."""
+        return [self.state(name) for name in self.names()]
+
+    def state(self, queue: str) -> QueueState:
+        """Say how one queue is; of one that there is not, all is 0."""
+        check_queue(queue)
+        places = (keys.stream, keys.scheduled, keys.dead, keys.inbox, keys.leases)
+        names = (*(place(queue) for place in places), f"{keys.prefix(queue)}paused", keys.dead_trimmed(queue))
+        return queue_state.read(queue, scripts.call(self._link, "queue_state", names, keys.GROUP, WAITING))
+
+    def purge(
+        self,
+        queue: str,
+        *,
+        queued: bool = True,
+        scheduled: bool = True,
+        progress: Callable[[Purged], object] = bool,
+    ) -> Purged:
+        """Throw away what has not started: what is queued (the inbox included), what is scheduled, or both.
+
+        Whoever waits for one of these jobs is told that it was `cancelled`. What is running goes on; what comes while
+        the purge goes on may stay. `progress` is called after each slice.
+        """
+        check_queue(queue)
+        done = Purged()
+        if queued:
+            self._empty_inbox(queue)
+            high = self._newest(queue)
+            while high and (part := self._purge_slice(queue, "queued", high, SLICE))[0]:
+                done = Purged(done.queued + part[0], 0, done.untold + part[1])
+                progress(done)
+        left = (self.state(queue).scheduled or 0) if scheduled else 0
+        while left > 0 and (part := self._purge_slice(queue, "scheduled", "", min(left, SLICE)))[0]:
+            left -= part[0]
+            done = Purged(done.queued, done.scheduled + part[0], done.untold + part[1])
+            progress(done)
+        return done
+
+    def move(self, queue: str, to: str, progress: Callable[[Moved], object] = bool) -> Moved:
+        """Move what has not started to another queue, in its order; ids, counters and due times stay.
+
+        Outcomes are then kept in the new queue: whoever waits for them in the old one waits in vain. Safe to repeat
+        after an interruption. What comes while it goes on may stay.
+        """
+        check_queue(queue)
+        check_queue(to)
+        if queue == to:
+            raise InvalidJobError(f"{queue!r} cannot be moved to itself")
+        done = self._move_scheduled(queue, to, progress)
+        self._empty_inbox(queue)
+        mover, newest = f"{MOVER}{secrets.token_hex(8)}", self._newest(queue)
+        try:
+            while rows := self._take(queue, mover):
+                self._add(queue, to, rows)
+                removed = self._remove(queue, mover, [row[0] for row in rows])
+                done = Moved(done.queued + len(rows), done.scheduled, done.doubled + len(rows) - removed)
+                progress(done)
+                if not newest or _order(rows[-1][0].decode()) >= _order(newest):
+                    break
+        finally:
+            names = (keys.stream(queue), keys.leases(queue))
+            scripts.call(self._link, "depart", names, keys.GROUP, mover)
+        return done
+
+    # ── purging ──
+
+    def _empty_inbox(self, queue: str) -> None:
+        names = (keys.inbox(queue), keys.stream(queue))
+        while scripts.call(self._link, "move_inbox", names, SLICE, SLICE_BYTES):
+            pass
+
+    def _newest(self, queue: str) -> str:
+        """Return the id of the last entry; empty if there is none."""
+        rows = self._link.call(("XREVRANGE", keys.stream(queue), "+", "-", "COUNT", 1))
+        return rows[0][0].decode() if rows else ""
+
+    def _purge_slice(self, queue: str, what: str, high: str, most: int) -> tuple[int, int]:
+        names = (keys.stream(queue), keys.scheduled(queue))
+        limits = (high, most, SLICE_BYTES)
+        purged, untold = scripts.call(
+            self._link, "purge", names, what, keys.GROUP, WAITING, keys.prefix(queue), *limits
+        )
+        return purged, untold
+
+    # ── moving ──
+
+    def _take(self, queue: str, mover: str) -> Sequence[Any]:
+        names = (keys.stream(queue), keys.leases(queue))
+        limits = (MOVER_LEASE_MS, MOVE_SLICE, SLICE_BYTES)
+        rows: Sequence[Any] = scripts.call(self._link, "move_take", names, keys.GROUP, mover, *limits, MOVER, WAITING)
+        return rows
+
+    def _add(self, queue: str, to: str, rows: Sequence[Any]) -> None:
+        words: list[bytes | int] = []
+        for entry_id, fields in rows:
+            named = _named(entry_id, fields)
+            words += (entry_id, len(named), *named)
+        marks = f"{keys.prefix(to)}moved:{queue}:"
+        scripts.call(self._link, "move_in", (keys.stream(to),), marks, MARK_MS, *words)
+
+    def _remove(self, queue: str, mover: str, entry_ids: Sequence[bytes]) -> int:
+        names = (keys.stream(queue), keys.leases(queue))
+        removed: int = scripts.call(self._link, "move_out", names, keys.GROUP, mover, MOVER_LEASE_MS, *entry_ids)
+        return removed
+
+    def _move_scheduled(self, queue: str, to: str, progress: Callable[[Moved], object]) -> Moved:
+        done, names = Moved(), (keys.scheduled(queue),)
+        left = self.state(queue).scheduled or 0
+        while left > 0:
+            most = min(left, MOVE_SLICE)
+            rows = scripts.call(self._link, "move_later", names, "hold", MOVER_LEASE_MS, most, SLICE_BYTES)
+            if not rows:
+                break
+            members, scores = rows[::2], rows[1::2]
+            pairs = (word for member, score in zip(members, scores, strict=True) for word in (score, member))
+            self._link.call(("ZADD", keys.scheduled(to), "NX", *pairs))
+            removed = scripts.call(self._link, "move_later", names, "remove", keys.prefix(queue), *members)
+            left -= len(members)
+            done = Moved(0, done.scheduled + len(members), done.doubled + len(members) - removed)
+            progress(done)
+        return done
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    """Return what entry ids are ordered by."""
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)
+
+
+def _named(entry_id: bytes, fields: Sequence[bytes]) -> list[bytes]:
+    """Add what an entry would lose with its place: the id that its producer was told, and when that was."""
+    there = dict(zip(fields[::2], fields[1::2], strict=True))
+    added: list[bytes] = []
+    if b"m" in there and b"id" not in there:
+        added += (b"id", _own_id(there[b"m"]) or entry_id)
+    if b"m" in there and b"t" not in there:
+        added += (b"t", entry_id.partition(b"-")[0])
+    return [*fields, *added]
+
+
+def _own_id(message: bytes) -> bytes:
+    """Return the id that a message has itself; empty if it has none, or cannot be read."""
+    try:
+        told = from_json(message)
+    except ValueError:
+        return b""
+    own = told.get("id") if isinstance(told, dict) else None
+    return own.encode(errors="replace") if isinstance(own, str) else b""

@@ -1,0 +1,57 @@
+-- Take scheduled jobs to another queue: hold them back first, remove them when they are there.
+--
+-- KEYS  1 scheduled
+-- ARGV  1 'hold'  2 ms to hold back  3 most jobs  4 most bytes
+--    or 1 'remove'  2 prefix of the queue's keys  3.. members
+--
+-- Returns of 'hold' {member, score, member, score, ...} with the scores of before; of 'remove' how many it removed.
+--
+-- Invariant: what is held back is not due before that time is over, so no daemon starts it meanwhile; if the move ends in the
+-- middle, it is late by as much at the most, and not lost. With a job goes its claim, or its id would stay taken here.
+
+local scheduled = KEYS[1]
+
+local function hold()
+  local time = redis.call('TIME')
+  local held_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
+  local bytes_left, taken = tonumber(ARGV[4]), {}
+  local rows = redis.call('ZRANGE', scheduled, 0, tonumber(ARGV[3]) - 1, 'WITHSCORES')
+  for i = 1, #rows, 2 do
+    if i > 1 and bytes_left < #rows[i] then break end
+    bytes_left = bytes_left - #rows[i]
+    if tonumber(rows[i + 1]) < held_ms then
+      redis.call('ZADD', scheduled, 'XX', string.format('%.0f', held_ms), rows[i])
+    end
+    taken[i], taken[i + 1] = rows[i], rows[i + 1]
+  end
+  return taken
+end
+
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' then return value end
+end
+
+local function release(member)
+  local _, last, id_bytes, signature_bytes = string.find(member, '^(%d+):(%d+):[%d ]+:%d+:')
+  if not last then return end
+  local job = string.sub(member, last + 1, last + id_bytes)
+  local seen = ARGV[2] .. 'seen:' .. job
+  if get(seen) == 'scheduled' then redis.call('DEL', seen) end
+  local message = string.sub(member, last + id_bytes + signature_bytes + 1)
+  local fine, told = pcall(cjson.decode, message)
+  local unique = fine and type(told) == 'table' and told.unique
+  if type(unique) == 'string' and get(ARGV[2] .. 'unique:' .. unique) == 'scheduled ' .. job then
+    redis.call('DEL', ARGV[2] .. 'unique:' .. unique)
+  end
+end
+
+if ARGV[1] == 'hold' then return hold() end
+local removed = 0
+for i = 3, #ARGV do
+  if redis.call('ZREM', scheduled, ARGV[i]) == 1 then
+    release(ARGV[i])
+    removed = removed + 1
+  end
+end
+return removed

@@ -1,0 +1,155 @@
+-- Throw away jobs that have not started, and tell whoever waits for them.
+--
+-- KEYS  1 stream  2 scheduled
+-- ARGV  1 'queued' or 'scheduled'  2 group  3 what consumers begin with that stand for waiting jobs
+--       4 prefix of the queue's keys  5 highest entry id to look at  6 most jobs  7 most bytes
+--
+-- Returns {jobs thrown away, outcomes that could not be written}
+--
+-- Invariant: a job that a daemon has is left alone. Of the others the claims are released with them, or an id would stay
+-- taken by a job that is gone; a claim that another job holds stays. A job whose message asks for its outcome has one, as
+-- any other that was cancelled: `cancelled`. The reply or result that cannot be written is counted, and the job goes all the
+-- same. No key of another type is touched.
+
+local stream, scheduled = KEYS[1], KEYS[2]
+local what, group, waiting_prefix, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local high, left, bytes_left = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local SLICE = 50
+local ERROR = '{"type":"cancelled","message":"the queue was purged","traceback":null,"cause":null}'
+
+local time = redis.call('TIME')
+local now_s = time[1] .. '.' .. string.format('%06d', time[2])
+local purged, lost = 0, 0
+
+local function value_of(pairs_of_fields, name)
+  for i = 1, #pairs_of_fields, 2 do
+    if pairs_of_fields[i] == name then return pairs_of_fields[i + 1] end
+  end
+end
+
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' then return value end
+end
+
+-- The message as a table; empty if it is no JSON object or says nothing that matters here.
+local function read(message)
+  if not string.find(message, '"id"', 1, true) and not string.find(message, '"unique"', 1, true)
+    and not string.find(message, '"re', 1, true) and not string.find(message, '\\', 1, true) then return {} end
+  local fine, told = pcall(cjson.decode, message)
+  return fine and type(told) == 'table' and told or {}
+end
+
+local function text_in(told, name) return type(told[name]) == 'string' and told[name] or nil end
+
+-- `place` is where the claims say that this job is.
+local function release(told, job, place)
+  local seen = prefix .. 'seen:' .. job
+  if get(seen) == place then redis.call('DEL', seen) end
+  local unique = text_in(told, 'unique')
+  if unique and get(prefix .. 'unique:' .. unique) == place .. ' ' .. job then
+    redis.call('DEL', prefix .. 'unique:' .. unique)
+  end
+end
+
+local function note(reply)
+  if type(reply) == 'table' and reply.err then lost = lost + 1 end
+end
+
+local function tell(told, job, n, enqueued_ms)
+  local ttl_s, reply_to = told.result_ttl, text_in(told, 'reply_to')
+  local kept = type(ttl_s) == 'number' and ttl_s > 0 and ttl_s < 1e9
+  if not kept and not reply_to then return end
+  local attempts, crashes, takeovers, handbacks = string.match(n, '^(%d+) (%d+) (%d+) (%d+)')
+  local runs = attempts and attempts + crashes + takeovers + handbacks or 0
+  local outcome = '{"v":1,"id":' .. cjson.encode(job) .. ',"task":' .. cjson.encode(text_in(told, 'task') or '')
+    .. ',"status":"cancelled","value":null,"error":' .. ERROR .. ',"attempts":' .. (attempts or 0) .. ',"deliveries":' .. runs
+    .. ',"enqueued_at":' .. string.format('%.3f', enqueued_ms / 1000) .. ',"started_at":null,"ended_at":' .. now_s
+    .. ',"daemon":""}'
+  if kept then
+    local ttl_ms = string.format('%.0f', math.max(1, ttl_s * 1000))
+    note(redis.pcall('SET', prefix .. 'result:' .. job, outcome, 'PX', ttl_ms, 'GET'))
+  end
+  if reply_to and string.find(reply_to, '^[%w._-]+$') then
+    note(redis.pcall('XADD', prefix .. 'reply:' .. reply_to, 'NOMKSTREAM', '*', 'm', outcome))
+  end
+end
+
+local function ms_of(entry) return tonumber(string.match(entry, '^%d+')) end
+
+local function throw_away(entry, fields)
+  local message = value_of(fields, 'm') or ''
+  local told = read(message)
+  local job = value_of(fields, 'id') or text_in(told, 'id') or entry
+  tell(told, job, value_of(fields, 'n') or '', tonumber(value_of(fields, 't') or '') or ms_of(entry))
+  release(told, job, entry)
+  redis.call('XACK', stream, group, entry)
+  redis.call('XDEL', stream, entry)
+  purged, left, bytes_left = purged + 1, left - 1, bytes_left - #message
+end
+
+local function throw_slice(rows)
+  for _, row in ipairs(rows) do
+    if left <= 0 or bytes_left <= 0 then return false end
+    throw_away(row[1], row[2])
+  end
+  return #rows > 0
+end
+
+local function purge_waiting(consumer)
+  local pending = redis.call('XPENDING', stream, group, '-', high, math.min(SLICE, left), consumer)
+  local rows = {}
+  for _, one in ipairs(pending) do
+    local row = redis.call('XRANGE', stream, one[1], one[1])[1]
+    if row then rows[#rows + 1] = row else redis.call('XACK', stream, group, one[1]) end
+  end
+  return throw_slice(rows)
+end
+
+local function purge_queued()
+  local last, groups = '-', redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err then
+    if string.find(tostring(groups.err), 'no such key', 1, true) then return end
+    return groups
+  end
+  for _, one in ipairs(groups) do
+    if value_of(one, 'name') == group then last = '(' .. value_of(one, 'last-delivered-id') end
+  end
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, group)
+  for _, one in ipairs(consumers.err and {} or consumers) do
+    local name = value_of(one, 'name')
+    if string.sub(name, 1, #waiting_prefix) == waiting_prefix then
+      while left > 0 and bytes_left > 0 and purge_waiting(name) do end
+    end
+  end
+  while left > 0 and bytes_left > 0 do
+    if not throw_slice(redis.call('XRANGE', stream, last, high, 'COUNT', math.min(SLICE, left))) then break end
+  end
+end
+
+local function purge_member(member)
+  local _, last, id_bytes, signature_bytes, n, t = string.find(member, '^(%d+):(%d+):([%d ]+):(%d+):')
+  if last and last + id_bytes + signature_bytes <= #member then
+    local job = string.sub(member, last + 1, last + id_bytes)
+    local told = read(string.sub(member, last + id_bytes + signature_bytes + 1))
+    tell(told, job, n, tonumber(t))
+    release(told, job, 'scheduled')
+  end
+  redis.call('ZREM', scheduled, member)
+  purged, left, bytes_left = purged + 1, left - 1, bytes_left - #member
+end
+
+local function purge_scheduled()
+  while left > 0 and bytes_left > 0 do
+    local members = redis.call('ZRANGE', scheduled, 0, math.min(SLICE, left) - 1)
+    if #members == 0 then break end
+    for _, member in ipairs(members) do
+      if bytes_left <= 0 then break end
+      purge_member(member)
+    end
+  end
+end
+
+local wrong
+if what == 'queued' then wrong = purge_queued() else wrong = purge_scheduled() end
+return wrong or {purged, lost}

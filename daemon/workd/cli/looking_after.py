@@ -1,0 +1,134 @@
+"""What the commands for people who look after queues have in common: where Redis is, times, tables, progress.
+
+rich is imported when a table or a bar is drawn, and is not needed for `--json` or a pipe.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workd import settings
+from workd.cli.options import ConfigFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from workd.client.admin import Admin
+
+QueueOption = Annotated[str, typer.Option("--queue", "-q", metavar="QUEUE", help="which queue")]
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+RedisUrl = Annotated[
+    str | None,
+    typer.Option(settings.flag("redis_url"), metavar="URL", help="the Redis or Valkey server", show_default=False),
+]
+Config = ConfigFile
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@contextmanager
+def admin(redis_url: str | None, config: Any) -> Iterator[Admin]:
+    """Open the administration of the Redis that the settings name."""
+    from workd.client.admin import Admin
+
+    with Admin(settings.load({"redis_url": redis_url}, config).settings.redis_url) as opened:
+        yield opened
+
+
+def moment(text: str | None) -> float | None:
+    """Read a time as people write it: `2h` ago, RFC 3339 (local time without an offset), or epoch seconds."""
+    if text is None:
+        return None
+    if ago := _AGO.fullmatch(text):
+        return time.time() - float(ago[1]) * _UNIT_S[ago[2]]
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        wanted = "2h (ago; s, m, h, d), 2030-01-31T15:00 or epoch seconds"
+        raise typer.BadParameter(f"{text!r} is no time: write {wanted}") from None
+
+
+def span(seconds: float | None) -> str:
+    """Write a span as people read it: `3.2s`, `4m`, `5h`, `6d`."""
+    if seconds is None:
+        return "-"
+    if abs(seconds) < 10:  # noqa: PLR2004
+        return f"{seconds:.1f}s"
+    for unit, size_s in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if abs(seconds) >= 2 * size_s:
+            return f"{seconds / size_s:.0f}{unit}"
+    return f"{seconds:.0f}s"
+
+
+def local(epoch_s: float) -> str:
+    """Write a time in the zone of this machine."""
+    return datetime.fromtimestamp(epoch_s).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: drawn on a terminal, tabs between the cells elsewhere, so that `cut` and `awk` can read it."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            typer.echo("\t".join(_one_line(cell) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_escaped(_one_line(cell)) for cell in row))
+    Console().print(drawn)
+
+
+def echo_json(value: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Ask before something that cannot be undone; where nobody can answer, it is no."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is there to ask: add --yes", param_hint="--yes")
+    return typer.confirm(question)
+
+
+@contextmanager
+def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far long work is; what is given is called with what is done of `total` so far."""
+    if not sys.stderr.isatty():
+        yield lambda _done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        line = progress.add_task(what, total=total)
+        yield lambda done: progress.update(line, completed=done)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

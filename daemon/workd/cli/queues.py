@@ -1,0 +1,129 @@
+"""`workd queues …`: which queues there are and how they are; purging and moving them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workd.cli import looking_after as shared
+from workd.cli.looking_after import AsJson, Config, RedisUrl, Yes
+from workd.exits import Exit
+
+if TYPE_CHECKING:
+    from workd.client.queue_state import QueueState
+
+app = typer.Typer(help="Look at queues, purge or move them.", rich_markup_mode=None)
+
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="which queue")]
+Queues = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", show_default=False, help="those alone")]
+
+_COUNTS = ("queued", "waiting", "running", "scheduled", "dead", "inbox", "daemons")
+
+
+@app.command("list")
+def list_queues(
+    queues: Queues = None,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    config: Config = None,
+) -> int:
+    """List queues: jobs by where they are, dead letters, daemons, and how long the first job has waited.
+
+    Looks through all keys of the server unless queues are named. Example: workd queues list default images
+    """
+    with shared.admin(redis_url, config) as admin:
+        states = [admin.queues.state(name) for name in queues] if queues else admin.queues.all()
+    if as_json:
+        shared.echo_json([_as_json(state) for state in states])
+        return Exit.OK
+    shared.table(
+        ("QUEUE", *(name.upper() for name in _COUNTS), "OLDEST", "NEXT DUE", "STATE"),
+        [
+            (
+                state.name,
+                *(_count(getattr(state, name)) for name in _COUNTS),
+                shared.span(state.oldest_s),
+                shared.span(state.due_in_s),
+                "paused" if state.paused else "",
+            )
+            for state in states
+        ],
+    )
+    return Exit.OK
+
+
+@app.command()
+def purge(
+    queue: Queue,
+    queued: Annotated[bool, typer.Option("--queued", help="only what is queued")] = False,
+    scheduled: Annotated[bool, typer.Option("--scheduled", help="only what is scheduled")] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    config: Config = None,
+) -> int:
+    """Throw away the jobs of a queue that have not started; whoever waits for one is told that it was cancelled.
+
+    Example: workd queues purge bulk --scheduled --yes
+    """
+    both = queued == scheduled
+    with shared.admin(redis_url, config) as admin:
+        state = admin.queues.state(queue)
+        count = ((state.queued or 0) + (state.waiting or 0) + (state.inbox or 0)) * (both or queued)
+        count += (state.scheduled or 0) * (both or scheduled)
+        if not shared.confirmed(f"Throw away {count} jobs of queue {queue} for good?", yes=yes):
+            return Exit.FAILURE
+        with shared.bar("purging", count) as advance:
+            done = admin.queues.purge(
+                queue,
+                queued=both or queued,
+                scheduled=both or scheduled,
+                progress=lambda done: advance(done.queued + done.scheduled),
+            )
+    if as_json:
+        shared.echo_json(asdict(done))
+    else:
+        typer.echo(f"purged {done.queued} queued and {done.scheduled} scheduled jobs")
+    if done.untold:
+        typer.echo(f"workd: {done.untold} outcomes could not be written", err=True)
+    return Exit.OK
+
+
+@app.command()
+def move(
+    queue: Queue,
+    to: Annotated[str, typer.Argument(metavar="TO", help="the queue to move them to")],
+    yes: Yes = False,
+    as_json: AsJson = False,
+    redis_url: RedisUrl = None,
+    config: Config = None,
+) -> int:
+    """Move the jobs of a queue that have not started to another queue. Outcomes are then kept there.
+
+    Example: workd queues move default bulk
+    """
+    with shared.admin(redis_url, config) as admin:
+        state = admin.queues.state(queue)
+        count = sum(part or 0 for part in (state.queued, state.waiting, state.inbox, state.scheduled))
+        if not shared.confirmed(f"Move {count} jobs from queue {queue} to {to}?", yes=yes):
+            return Exit.FAILURE
+        with shared.bar("moving", count) as advance:
+            done = admin.queues.move(queue, to, lambda done: advance(done.queued + done.scheduled))
+    if as_json:
+        shared.echo_json(asdict(done))
+    else:
+        typer.echo(f"moved {done.queued} queued and {done.scheduled} scheduled jobs to {to}")
+    if done.doubled:
+        typer.echo(f"workd: {done.doubled} of them may run in both queues: a daemon took them meanwhile", err=True)
+    return Exit.OK
+
+
+def _count(number: int | None) -> str:
+    """Write a count; where a key of another type is, there is none."""
+    return "?" if number is None else str(number)
+
+
+def _as_json(state: QueueState) -> dict[str, Any]:
+    return asdict(state) | {"paused": None if state.paused is None else state.paused.decode(errors="replace")}

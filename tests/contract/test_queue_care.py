@@ -1,0 +1,325 @@
+"""What looking after queues promises, on every store: how they are, purging them, moving them."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.caring import queue_care
+from support.jobs import QUEUE, STREAM, expire_lease, fetched, finish, pending_ids, push, readd, settled_in, stream_ids
+from support.stores import Store
+from workd import wire
+from workd.broker import keys
+from workd.broker.ops import Admit, Admitted
+from workd.client import scripts
+from workd.client.queue_care import MOVE_SLICE, MOVER, SLICE, WAITING, Moved, Purged
+from workd.errors import InvalidJobError
+from workd.retry import Counters
+
+OTHER = "bulk"
+FAR_MS = 8_000_000_000_000
+
+
+def outcome(client: Any, job_id: str, queue: str = QUEUE) -> wire.Outcome:
+    return wire.decode_outcome(client.get(keys.result(queue, job_id)))
+
+
+def message(**fields: Any) -> bytes:
+    return json.dumps({"task": "square", **fields}).encode()
+
+
+def interrupted(*_: object) -> int:
+    raise KeyboardInterrupt
+
+
+# ── how it is ──
+
+
+async def test_a_queue_says_how_it_is(store: Store) -> None:
+    client, care = store.client(), queue_care(store)
+    async with store.session() as session, store.session("gone") as gone:
+        await session.register(QUEUE)
+        await gone.register(QUEUE)
+        expire_lease(client, "gone")
+        entries = await fetched(session, client, *b"12345")
+        await session.settle(QUEUE, [readd(entries[0], due_ms=FAR_MS)])
+        client.xclaim(STREAM, keys.GROUP, WAITING + "square", 0, [entries[1].entry_id], justid=True)
+        oldest_ms = int(entries[1].entry_id.partition("-")[0])
+        push(client, b"6", b"7")
+        client.rpush(keys.inbox(QUEUE), "a")
+        client.xadd(keys.dead(QUEUE), {"m": "b"})
+        client.set(keys.dead_trimmed(QUEUE), 17)
+        client.set(f"{keys.prefix(QUEUE)}paused", "why")
+        now_ms = await session.now_ms()
+        state = care.state(QUEUE)
+    assert (state.queued, state.waiting, state.running, state.scheduled) == (2, 1, 3, 1)
+    assert (state.dead, state.inbox, state.daemons, state.dead_trimmed) == (1, 1, 1, 17)
+    assert state.paused == b"why"
+    assert state.oldest_s is not None
+    assert state.oldest_s >= (now_ms - oldest_ms) / 1000
+    assert state.due_in_s == pytest.approx((FAR_MS - now_ms) / 1000, abs=60)
+
+
+async def test_a_queue_that_there_is_not_is_empty(store: Store) -> None:
+    state = queue_care(store).state("nowhere")
+    assert (state.queued, state.running, state.scheduled, state.dead, state.daemons) == (0, 0, 0, 0, 0)
+    assert (state.oldest_s, state.due_in_s, state.paused) == (None, None, None)
+    assert not store.client().keys("*")
+
+
+def test_a_queue_without_a_group_has_all_of_its_jobs_queued(store: Store) -> None:
+    client = store.client()
+    push(client, b"1", b"2")
+    state = queue_care(store).state(QUEUE)
+    assert (state.queued, state.running) == (2, 0)
+    assert state.oldest_s is not None
+
+
+def test_a_key_of_another_type_is_no_number_and_no_error(store: Store) -> None:
+    client = store.client()
+    for place in (keys.stream, keys.scheduled, keys.dead, keys.inbox, keys.leases):
+        client.set(place(QUEUE), "wrong")
+    state = queue_care(store).state(QUEUE)
+    assert (state.queued, state.running, state.scheduled, state.dead, state.inbox, state.daemons) == (None,) * 6
+
+
+def test_queues_are_found_by_their_keys(store: Store) -> None:
+    client, care = store.client(), queue_care(store)
+    assert care.names() == []
+    client.xadd(keys.stream("images"), {"m": "1"})
+    client.rpush(keys.inbox("a.b:c"), "1")
+    client.set(keys.seen("hidden", "1"), "done")
+    client.set("workd:{not a queue}:stream", "1")
+    client.set("workd:{x}:instream", "1")
+    for number in range(3_000):
+        client.set(f"other:{number}", "1")
+    assert care.names() == ["a.b:c", "images"]
+    assert [state.name for state in care.all()] == ["a.b:c", "images"]
+
+
+# ── purging ──
+
+
+async def test_a_purge_takes_what_nobody_has_started_and_nothing_else(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        running, later = await fetched(session, client, b"running", b"later")
+        await session.settle(QUEUE, [readd(later, due_ms=FAR_MS)])
+        push(client, *(str(number) for number in range(SLICE + 20)))
+        client.rpush(keys.inbox(QUEUE), "pushed")
+        steps: list[Purged] = []
+        done = queue_care(store).purge(QUEUE, scheduled=False, progress=steps.append)
+        assert done == Purged(queued=SLICE + 21)
+        assert len(steps) == 2
+        assert (stream_ids(client), pending_ids(client)) == ([running.entry_id], [running.entry_id])
+        assert queue_care(store).purge(QUEUE, queued=False) == Purged(scheduled=1)
+        assert not client.exists(keys.scheduled(QUEUE))
+        assert await session.taken(QUEUE, [running.entry_id]) == []
+        push(client, b"next")
+        assert [entry.message for entry in await session.fetch([QUEUE], 10, 0)] == [b"next"]
+
+
+def test_a_purge_of_a_queue_that_no_daemon_has_served(store: Store) -> None:
+    client, care = store.client(), queue_care(store)
+    assert care.purge(QUEUE) == Purged()
+    push(client, b"1", b"2")
+    assert care.purge(QUEUE) == Purged(queued=2)
+
+
+async def test_jobs_that_wait_for_a_limit_are_purged_too(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        waiting, running = await fetched(session, client, message(id="mine"), b"2")
+        assert await session.admit(QUEUE, [Admit(waiting.entry_id, "mine", has_producer_id=True)]) == [Admitted.RUN]
+        client.xclaim(STREAM, keys.GROUP, WAITING + "square", 0, [waiting.entry_id], justid=True)
+        assert queue_care(store).purge(QUEUE) == Purged(queued=1)
+    assert pending_ids(client) == stream_ids(client) == [running.entry_id]
+    assert not client.exists(keys.seen(QUEUE, "mine"))
+
+
+@pytest.mark.parametrize("place", ["queued", "scheduled"])
+async def test_whoever_waits_for_a_purged_job_is_told(store: Store, place: str) -> None:
+    client = store.client()
+    client.xadd(keys.reply(QUEUE, "me"), {"w": ""})
+    raw = message(id='a "b"/é', reply_to="me", result_ttl=60)
+    async with store.session() as session:
+        await session.register(QUEUE)
+        if place == "queued":
+            [entry_id] = push(client, raw)
+            counters = Counters()
+        else:
+            [entry] = await fetched(session, client, raw)
+            entry_id, counters = entry.entry_id, Counters(attempts=2, crashes=1, unknown_since_ms=1_700_000_000_000)
+            await session.settle(QUEUE, [readd(entry, job_id='a "b"/é', counters=counters, due_ms=FAR_MS)])
+    assert queue_care(store).purge(QUEUE).untold == 0
+    told = outcome(client, 'a "b"/é')
+    assert (told.status, told.task, told.id) == ("cancelled", "square", 'a "b"/é')
+    assert told.error is not None
+    assert (told.error.type, told.error.message) == ("cancelled", "the queue was purged")
+    assert (told.attempts, told.deliveries) == (counters.attempts, counters.runs)
+    assert told.enqueued_at == int(entry_id.partition("-")[0]) / 1000
+    assert 0 < client.ttl(keys.result(QUEUE, 'a "b"/é')) <= 60
+    [_, (_, fields)] = client.xrange(keys.reply(QUEUE, "me"))
+    assert wire.decode_outcome(fields[b"m"]) == told
+
+
+def test_nothing_is_kept_of_a_purged_job_for_which_nobody_asked(store: Store) -> None:
+    client = store.client()
+    push(client, message(), message(id="x", result_ttl=0), message(reply_to="gone"), b"{no json", b'"text"', b"\xff")
+    assert queue_care(store).purge(QUEUE) == Purged(queued=6)
+    assert client.keys(f"{keys.prefix(QUEUE)}*") == [STREAM.encode()]
+    assert stream_ids(client) == []
+
+
+def test_an_outcome_that_cannot_be_written_is_counted(store: Store) -> None:
+    client = store.client()
+    client.rpush(keys.result(QUEUE, "x"), "somebody else's")
+    push(client, message(id="x", result_ttl=60))
+    assert queue_care(store).purge(QUEUE) == Purged(queued=1, untold=1)
+    assert client.lrange(keys.result(QUEUE, "x"), 0, -1) == [b"somebody else's"]
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+async def test_the_claims_of_purged_jobs_are_free_and_those_of_others_stay(store: Store, scheduled: bool) -> None:
+    client = store.client()
+    raw = message(id="mine", unique="key")
+    named = {"job_id": "mine", "has_producer_id": True, "unique": "key"}
+    async with store.session() as session:
+        await session.register(QUEUE)
+        one, other = await fetched(session, client, raw, b"2")
+        admits = [Admit(one.entry_id, "mine", has_producer_id=True, unique="key")]
+        admits += [Admit(other.entry_id, "other", has_producer_id=True, unique="other key")]
+        assert await session.admit(QUEUE, admits) == [Admitted.RUN, Admitted.RUN]
+        await session.settle(QUEUE, [readd(one, due_ms=FAR_MS if scheduled else None, **named)])
+        queue_care(store).purge(QUEUE)
+        assert not client.exists(keys.seen(QUEUE, "mine"), keys.unique(QUEUE, "key"))
+        assert client.exists(keys.seen(QUEUE, "other"), keys.unique(QUEUE, "other key")) == 2
+        [again] = await fetched(session, client, raw)
+        same = Admit(again.entry_id, "mine", has_producer_id=True, unique="key")
+        assert await session.admit(QUEUE, [same]) == [Admitted.RUN]
+
+
+# ── moving ──
+
+
+async def test_a_queue_is_moved_in_its_order_and_jobs_keep_what_they_are(store: Store) -> None:
+    client = store.client()
+    count = 2 * MOVE_SLICE + 7
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [running, retried] = await fetched(session, client, b"running", b"retried")
+        counters = Counters(attempts=2, crashes=1)
+        await session.settle(QUEUE, [readd(retried, job_id="jöb", counters=counters, signature=b"s\x00")])
+        ids = push(client, *(message(args=[number]) for number in range(count)), message(id="own"))
+        client.rpush(keys.inbox(QUEUE), "pushed")
+        client.xadd(STREAM, {"payload": "no message"})
+        done = queue_care(store).move(QUEUE, OTHER)
+        assert done == Moved(queued=count + 4)
+        assert stream_ids(client) == pending_ids(client) == [running.entry_id]
+        assert client.hkeys(keys.leases(QUEUE)) == [b"me"]
+        await session.register(OTHER)
+        entries = await session.fetch([OTHER], 1_000, 0)
+    first = entries[0]
+    assert (first.id, first.message, first.counters, first.signature) == ("jöb", b"retried", counters, b"s\x00")
+    assert first.enqueued_ms == retried.enqueued_ms
+    assert [(e.id, e.message) for e in entries[1 : count + 1]] == [
+        (entry_id, message(args=[number])) for number, entry_id in enumerate(ids[:-1])
+    ]
+    assert entries[1].enqueued_ms == int(ids[0].partition("-")[0])
+    own, strange, pushed = entries[count + 1 :]
+    if pushed.message is None:
+        strange, pushed = pushed, strange
+    assert (own.id, strange.fields, pushed.message) == ("own", {b"payload": b"no message"}, b"pushed")
+
+
+async def test_scheduled_jobs_are_moved_with_their_due_times_and_leave_no_claim(store: Store) -> None:
+    client = store.client()
+    raw = message(id="mine", unique="key")
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [named, *others] = await fetched(session, client, raw, *(str(number) for number in range(MOVE_SLICE)))
+        admit = Admit(named.entry_id, "mine", has_producer_id=True, unique="key")
+        assert await session.admit(QUEUE, [admit]) == [Admitted.RUN]
+        soon_ms = await session.now_ms() + 2_000
+        batch = [readd(named, job_id="mine", has_producer_id=True, unique="key", due_ms=FAR_MS)]
+        batch += [readd(other, due_ms=soon_ms) for other in others]
+        await session.settle(QUEUE, batch)
+        before = client.zrange(keys.scheduled(QUEUE), 0, -1, withscores=True)
+        assert queue_care(store).move(QUEUE, OTHER) == Moved(scheduled=MOVE_SLICE + 1)
+    assert client.zrange(keys.scheduled(OTHER), 0, -1, withscores=True) == before
+    assert not client.exists(keys.scheduled(QUEUE), keys.seen(QUEUE, "mine"), keys.unique(QUEUE, "key"))
+
+
+async def test_no_daemon_starts_what_is_about_to_be_moved(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, care = store.client(), queue_care(store)
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [entry] = await fetched(session, client, b"1")
+        await session.settle(QUEUE, [readd(entry, due_ms=await session.now_ms() - 1)])
+        push(client, b"2")
+        monkeypatch.setattr(care, "_remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            care.move(QUEUE, OTHER)
+        assert await session.fetch([QUEUE], 10, 0) == []
+        monkeypatch.undo()
+        [later] = await fetched(session, client, b"3")
+        await session.settle(QUEUE, [readd(later, due_ms=await session.now_ms() - 1)])
+        scripts.call(care._link, "move_later", (keys.scheduled(QUEUE),), "hold", 30_000, 10, 1_000_000)
+        assert (await session.move_due(QUEUE)).moved == 0
+        assert care.move(QUEUE, OTHER) == Moved(scheduled=1)
+    assert client.zcard(keys.scheduled(OTHER)) == 2
+
+
+async def test_a_move_that_ends_in_the_middle_loses_nothing_and_is_repeated_without_doubles(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, care = store.client(), queue_care(store)
+    push(client, *(str(number) for number in range(MOVE_SLICE + 10)))
+    monkeypatch.setattr(care, "_remove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        care.move(QUEUE, OTHER)
+    assert len(stream_ids(client)) == MOVE_SLICE + 10
+    assert client.xlen(keys.stream(OTHER)) == MOVE_SLICE
+    [mover] = client.hkeys(keys.leases(QUEUE))
+    assert mover.startswith(MOVER.encode())
+    client.hset(keys.leases(QUEUE), mover, 1)  # its lease has run out
+    monkeypatch.undo()
+    assert care.move(QUEUE, OTHER) == Moved(queued=MOVE_SLICE + 10)
+    messages = [fields[b"m"] for _, fields in client.xrange(keys.stream(OTHER))]
+    assert messages == [str(number).encode() for number in range(MOVE_SLICE + 10)]
+    assert stream_ids(client) == []
+
+
+async def test_what_an_interrupted_move_has_left_is_taken_over_like_a_dead_daemons(store: Store) -> None:
+    client, care = store.client(), queue_care(store)
+    push(client, b"1")
+    care._take(QUEUE, "move:dead")
+    client.hset(keys.leases(QUEUE), "move:dead", 1)
+    async with store.session() as session:
+        await session.register(QUEUE)
+        await settled_in(session)
+        reply = await session.takeover(QUEUE)
+        assert [entry.message for entry in reply.entries] == [b"1"]
+        assert care._remove(QUEUE, "move:dead", [reply.entries[0].entry_id.encode()]) == 0
+        await session.settle(QUEUE, [finish(reply.entries[0])])
+
+
+async def test_large_jobs_are_moved_some_at_a_time(store: Store) -> None:
+    client = store.client()
+    push(client, *(b"x" * (3 << 20) for _ in range(5)), b"y" * (9 << 20))
+    steps: list[Moved] = []
+    queue_care(store).move(QUEUE, OTHER, steps.append)
+    assert [step.queued for step in steps] == [2, 4, 5, 6]
+    assert client.xlen(keys.stream(OTHER)) == 6
+
+
+def test_a_move_to_nowhere_is_refused_before_anything_is_touched(store: Store) -> None:
+    care = queue_care(store)
+    with pytest.raises(InvalidJobError, match="cannot be moved to itself"):
+        care.move(QUEUE, QUEUE)
+    with pytest.raises(InvalidJobError, match="no queue name"):
+        care.move(QUEUE, "no name")
+    assert care.move(QUEUE, OTHER) == Moved()
+    assert not store.client().keys("*")
