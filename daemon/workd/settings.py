@@ -68,7 +68,7 @@ QueueNames = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_split),
 ModuleNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 RedisUrl = Annotated[
     str,
-    StringConstraints(strip_whitespace=True, pattern=r"^(redis|rediss|unix)://\S+$"),
+    StringConstraints(strip_whitespace=True, pattern=r"^(unix|rediss?(\+(sentinel|cluster))?)://\S+$"),
     AfterValidator(urls.checked),
 ]
 Bytes = Annotated[int, BeforeValidator(size_bytes), Field(ge=0, lt=2**63)]
@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX,
     )
 
-    redis_url: RedisUrl = Field(default="redis://localhost:6379/0", description="the Redis or Valkey server")
+    redis_url: RedisUrl = Field(
+        default="redis://localhost:6379/0", description="the Redis or Valkey server, Sentinels or Cluster"
+    )
     modules: ModuleNames = Field(default=(), description="task modules, where none are named on the command line")
     queues: QueueNames = Field(
         default=("default",), min_length=1, description="queues to serve, in order of preference"
@@ -198,7 +200,7 @@ def masked(name: str, value: object) -> object:
     if name not in SECRETS:
         return value
     hidden = re.sub(r"(://[^:/@\s]*:)\S*(@)", r"\1***\2", str(value))
-    return re.sub(r"([?&](?:ssl_)?password=)[^&\s]*", r"\1***", hidden)
+    return re.sub(r"([?&](?:ssl_|sentinel_)?password=)[^&\s]*", r"\1***", hidden)
 
 
 def load(flags: Mapping[str, object], config: Path | None = None) -> Loaded:

@@ -68,6 +68,11 @@ class Server:
         assert self._process is not None, "the server is not running"
         return self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether it was started and not ended."""
+        return self._process is not None
+
     def start(self) -> Self:
         """Start it, on the same port and data each time, and wait until it answers."""
         assert self._process is None, "the server is already running"

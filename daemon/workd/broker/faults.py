@@ -13,11 +13,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from workd.errors import BrokerError, BrokerUnavailableError, WrongKeyTypeError
 
 _CANNOT_NOW: Final = (
+    "ASK ",
     "BUSY ",
     "CLUSTERDOWN",
     "LOADING",
     "MASTERDOWN",
     "MISCONF",
+    "MOVED ",
     "NOREPLICAS",
     "OOM",
     "READONLY",

@@ -22,7 +22,7 @@ from workd import redis_url
 from workd.broker import entries, faults, keys, ops, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
-from workd.broker.link import Connector, Link, connector
+from workd.broker.link import Connector, Link
 from workd.broker.ops import (
     Admit,
     Admitted,
@@ -33,6 +33,7 @@ from workd.broker.ops import (
     SettleReply,
     TakeoverReply,
 )
+from workd.broker.servers import Servers
 from workd.errors import BrokerUnavailableError, WrongKeyTypeError
 
 CALL_TIMEOUT_S: Final = 5.0
@@ -93,18 +94,25 @@ class Session:
         lease_s: float,
         *,
         connect: Connector | None = None,
+        servers: Servers | None = None,
+        queue: str = "",
         call_timeout_s: float = CALL_TIMEOUT_S,
         dead_max_entries: int | None = None,
     ) -> "Session":
         """Connect. `connect` makes connections in place of the URL (tests without a server).
 
+        Where the URL names several servers, `servers` finds the one to connect to, in a Cluster that of `queue`.
         Raises `BrokerUnavailableError` if Redis cannot be reached, and `SettingsError` for a URL that is none.
         """
-        connect = connect or connector(url, call_timeout_s, f"workd:{daemon_id}")
+        servers = servers or Servers(url)
+        client_name = f"workd:{daemon_id}"
+        connect = connect or servers.connector(call_timeout_s, client_name)
         self = cls(daemon_id, lease_s, url, connect, timeout_s=call_timeout_s)
         self._dead_max_entries = dead_max_entries
         try:
             async with self._asking("connecting"):
+                if servers.several is not None:
+                    self._connect = await servers.find(queue, call_timeout_s, client_name)
                 self._shared = await self._link()
                 blocking = await self._link()
                 client_id = await blocking.call(b"CLIENT", b"ID")

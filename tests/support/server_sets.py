@@ -1,0 +1,243 @@
+"""Several real servers that belong together: a Sentinel set and a Cluster, of Debian's redis-server.
+
+Each has small timeouts, so that a failover takes a second or two, and can be driven by hand: kill the master, have the
+Sentinels or a replica take over in peace. Every process is a `Server`, ended by its own pid.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+import redis
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.retry import Retry
+
+from support.servers import DEBIAN_REDIS, Server, free_port
+from support.waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SERVICE = "mymaster"
+DOWN_AFTER_MS = 500
+NODE_TIMEOUT_MS = 1_000
+READY_S = 30.0
+SLOTS = 16_384
+
+
+class Sentinel(Server):
+    """One Sentinel process, watching one master."""
+
+    def __init__(self, master_port: int) -> None:
+        super().__init__(DEBIAN_REDIS)
+        lines = (
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"dir {self.folder}",
+            f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} 2",
+            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
+            f"sentinel failover-timeout {SERVICE} 3000",
+        )
+        (self.folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+
+    def client(self) -> redis.Redis:
+        return plain_client(self.port)
+
+    def _command(self) -> list[str]:
+        return [str(self.binary), str(self.folder / "sentinel.conf"), "--sentinel"]
+
+
+class SentinelSet:
+    """A master, a replica and three Sentinels, two of which decide. Use as a context manager."""
+
+    def __init__(self, *extra: str) -> None:
+        self._stack = ExitStack()
+        self.servers = [Server(DEBIAN_REDIS, appendonly=True, extra=("--repl-diskless-sync-delay", "0", *extra))]
+        replica_of = f"127.0.0.1 {self.servers[0].port}"
+        replica = ("--replicaof", *replica_of.split(), "--repl-diskless-sync-delay", "0", *extra)
+        self.servers.append(Server(DEBIAN_REDIS, appendonly=True, extra=replica))
+        self.sentinels: list[Sentinel] = []
+
+    def __enter__(self) -> Self:
+        for server in self.servers:
+            self._stack.enter_context(server)
+        self.sentinels = [self._stack.enter_context(Sentinel(self.servers[0].port)) for _ in range(3)]
+        eventually(self._sees_everybody, timeout_s=READY_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        """The set's address."""
+        hosts = ",".join(f"127.0.0.1:{sentinel.port}" for sentinel in self.sentinels)
+        return f"redis+sentinel://{hosts}/{SERVICE}/0"
+
+    @property
+    def master(self) -> Server:
+        """The server that the first Sentinel names."""
+        port = self._said(self.sentinels[0])
+        return next(server for server in self.servers if server.port == port)
+
+    def client(self) -> redis.Redis:
+        """Return a client of the master."""
+        return self.master.client()
+
+    def fail_over(self) -> None:
+        """Have the replica take over in peace, and wait until all Sentinels know."""
+        before = self.master.port
+        with self.sentinels[0].client() as client:
+            # Another Sentinel may be at it, or the one before may be too recent.
+            eventually(lambda: _done(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE)), timeout_s=READY_S)
+        self.wait_for_another(before)
+
+    def wait_for_another(self, port: int) -> None:
+        """Wait until all Sentinels name another master than that on `port`, and it takes writes."""
+        eventually(lambda: all(self._said(sentinel) != port for sentinel in self.sentinels), timeout_s=READY_S)
+        with self.client() as client:
+            eventually(lambda: client.role()[0] == b"master", timeout_s=READY_S)
+
+    def wait_for_replica(self) -> None:
+        """Wait until the master has a replica that is up to date."""
+        eventually(lambda: self._replicates(self.master), timeout_s=READY_S)
+
+    def _said(self, sentinel: Sentinel) -> int:
+        with sentinel.client() as client:
+            return int(client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE)[1])
+
+    def _replicates(self, server: Server) -> bool:
+        with server.client() as client:
+            info: dict[str, Any] = client.info("replication")  # type: ignore[assignment]  # typed for all modes
+        return any(isinstance(said, dict) and said.get("state") == "online" for said in info.values())
+
+    def _sees_everybody(self) -> bool:
+        if not self._replicates(self.servers[0]):
+            return False
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                pairs = client.execute_command("SENTINEL", "MASTER", SERVICE)
+            said = {bytes(name): bytes(value) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+            if said[b"num-slaves"] != b"1" or said[b"num-other-sentinels"] != b"2" or said[b"flags"] != b"master":
+                return False
+        return True
+
+
+class Cluster:
+    """Three masters with a third of the slots each, and a replica for each. Use as a context manager."""
+
+    def __init__(self, *extra: str) -> None:
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
+        options += ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *extra)
+        self._stack = ExitStack()
+        self._bus_ports = [free_port() for _ in range(6)]  # the usual ones, 10,000 higher, may be beyond 65535
+        self.nodes = [
+            Server(DEBIAN_REDIS, appendonly=True, extra=("--cluster-port", str(port), *options))
+            for port in self._bus_ports
+        ]
+
+    def __enter__(self) -> Self:
+        for node in self.nodes:
+            self._stack.enter_context(node)
+        masters, replicas = self.nodes[:3], self.nodes[3:]
+        share = SLOTS // 3
+        for number, node in enumerate(masters):
+            last = SLOTS - 1 if number == 2 else share * (number + 1) - 1
+            with node.client() as client:
+                client.execute_command("CLUSTER", "ADDSLOTSRANGE", share * number, last)
+                client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        with self.nodes[0].client() as client:
+            for node, bus_port in zip(self.nodes[1:], self._bus_ports[1:], strict=True):
+                client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
+        eventually(lambda: all(self._known(node) == len(self.nodes) for node in self.nodes), timeout_s=READY_S)
+        for master, replica in zip(masters, replicas, strict=True):
+            with master.client() as client:
+                name = client.execute_command("CLUSTER", "MYID")
+            with replica.client() as client:
+                client.execute_command("CLUSTER", "REPLICATE", name)
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        """The Cluster's address: two of its nodes."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+        return f"redis+cluster://{hosts}"
+
+    def node_of(self, key: str) -> Server:
+        """Return the master that holds a key."""
+        slot = key_slot(key.encode())
+        for node in self.nodes:
+            if node.running:
+                with node.client() as client:
+                    answer = client.execute_command("CLUSTER", "SLOTS")
+                port = next(row[2][1] for row in answer if row[0] <= slot <= row[1])
+                return next(node for node in self.nodes if node.port == port)
+        raise AssertionError("no node is left")
+
+    def replica_of(self, master: Server) -> Server:
+        """Return a replica of this master."""
+        for node in self.nodes:
+            if node.running and node is not master:
+                with node.client() as client:
+                    role: Any = client.role()
+                if role[0] == b"slave" and role[2] == master.port:
+                    return node
+        raise AssertionError("it has no replica")
+
+    def client(self, key: str) -> redis.Redis:
+        """Return a client of the node that holds a key, which knows no other."""
+        return self.node_of(key).client()
+
+    def fail_over(self, key: str) -> None:
+        """Have a replica take over the key's slots in peace."""
+        master = self.node_of(key)
+        with self.replica_of(master).client() as client:
+            client.execute_command("CLUSTER", "FAILOVER")
+        self.wait_for_another(key, master)
+
+    def wait_for_another(self, key: str, master: Server) -> None:
+        """Wait until another node than `master` holds the key and all that run know it."""
+        eventually(lambda: self.node_of(key) is not master, timeout_s=READY_S)
+        eventually(lambda: all(self._state(node) == b"ok" for node in self.nodes if node.running), timeout_s=READY_S)
+
+    def wait_ready(self) -> None:
+        """Wait until all slots are served, every replica is up to date, and all know of all."""
+        eventually(lambda: all(self._ready(node) for node in self.nodes), timeout_s=READY_S)
+
+    def _ready(self, node: Server) -> bool:
+        with node.client() as client:
+            role: Any = client.role()
+            slots = client.execute_command("CLUSTER", "SLOTS")
+        in_step = bool(role[2]) if role[0] == b"master" else role[3] == b"connected"
+        return self._state(node) == b"ok" and in_step and all(len(row) == 4 for row in slots) and len(slots) == 3
+
+    def _known(self, node: Server) -> int:
+        with node.client() as client:
+            lines = bytes(client.execute_command("CLUSTER", "NODES")).splitlines()
+        return sum(b"handshake" not in line for line in lines)
+
+    def _state(self, node: Server) -> bytes:
+        with node.client() as client:
+            lines = bytes(client.execute_command("CLUSTER", "INFO")).split(b"\r\n")
+        return dict(line.split(b":", 1) for line in lines if b":" in line)[b"cluster_state"]
+
+
+def plain_client(port: int) -> redis.Redis:
+    """Return a client over TCP, bytes in and out, RESP2, no retries of its own."""
+    return redis.Redis(port=port, protocol=2, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+
+
+def _done(work: Callable[[], object]) -> bool:
+    try:
+        work()
+    except redis.ResponseError:
+        time.sleep(0.05)
+        return False
+    return True
