@@ -12,6 +12,7 @@ from support.servers import DEBIAN_REDIS, Server, valkey_binary
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from support.server_sets import Cluster, SentinelSet
     from support.stores import Store
 
 
@@ -33,10 +34,46 @@ def valkey_process() -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def redis_process() -> Iterator[Server]:
     """One Redis server for the whole run; take `redis_server` in a test."""
-    if not DEBIAN_REDIS.exists():
-        pytest.skip(f"{DEBIAN_REDIS} is missing: install Debian's redis-server to run these tests on Redis too")
+    _require_debian_redis()
     with Server(DEBIAN_REDIS) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def sentinel_processes() -> Iterator[SentinelSet]:
+    """One Sentinel set for the whole run; take `sentinels` in a test."""
+    from support.server_sets import SentinelSet
+
+    _require_debian_redis()
+    with SentinelSet() as sentinels:
+        yield sentinels
+
+
+@pytest.fixture(scope="session")
+def cluster_processes() -> Iterator[Cluster]:
+    """One Cluster for the whole run; take `cluster` in a test."""
+    from support.server_sets import Cluster
+
+    _require_debian_redis()
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def sentinels(sentinel_processes: SentinelSet) -> SentinelSet:
+    """A Sentinel set with all of its servers, and nothing in them."""
+    sentinel_processes.make_whole()
+    emptied(sentinel_processes.master)
+    return sentinel_processes
+
+
+@pytest.fixture
+def cluster(cluster_processes: Cluster) -> Cluster:
+    """A Cluster with all of its nodes, and nothing in them."""
+    cluster_processes.make_whole()
+    for node in cluster_processes.masters():
+        emptied(node)
+    return cluster_processes
 
 
 @pytest.fixture
@@ -75,6 +112,11 @@ def real_store(server: Server) -> Store:
     from support.stores import Store
 
     return Store(server.binary.name, server)
+
+
+def _require_debian_redis() -> None:
+    if not DEBIAN_REDIS.exists():
+        pytest.skip(f"{DEBIAN_REDIS} is missing: install Debian's redis-server to run these tests on Redis too")
 
 
 def emptied(server: Server) -> Server:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workd import faultpoints, leases, schedule
+from workd.broker.servers import Servers
 from workd.broker.session import Session
 from workd.errors import BrokerError, FencedError, WrongKeyTypeError
 from workd.log import get_logger
@@ -50,9 +51,10 @@ class Source:
 class Consumer:
     """Brings entries to the dispatcher and its settlements to Redis, whatever happens to the connection."""
 
-    def __init__(self, source: Source, dispatcher: Dispatcher) -> None:
-        """Prepare; `run` does the work."""
+    def __init__(self, source: Source, dispatcher: Dispatcher, servers: Servers | None = None) -> None:
+        """Prepare; `run` does the work. In a Cluster, all queues of `source` have to be on one node."""
         self._source = source
+        self._servers = servers or Servers(source.redis_url)
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._quiet = asyncio.Event()
@@ -144,7 +146,9 @@ class Consumer:
         source, dispatcher, pulse = self._source, self._dispatcher, self.pulse
         pulse.expect("connecting", 3 * CALL_S)
         pulse.rest("the next attempt to connect")
-        session = await Session.open(source.redis_url, source.daemon_id, source.lease_s)
+        session = await Session.open(
+            source.redis_url, source.daemon_id, source.lease_s, servers=self._servers, queue=source.queues[0]
+        )
         self._session = session  # before it registers: a drain that begins now has to wait for that, and depart
         try:
             for queue in source.queues:
@@ -154,10 +158,12 @@ class Consumer:
             pulse.connected, pulse.trouble = True, ""
             pulse.rest("connecting")
             async with asyncio.TaskGroup() as group:
-                group.create_task(dispatcher.settler.run(session, pulse))
+                group.create_task(dispatcher.settler.run(session, pulse, source.queues[0]))
                 group.create_task(
                     leases.renew(session, dispatcher, source.queues, source.lease_s, pulse, self._departing)
                 )
+                if self._servers.may_move:
+                    group.create_task(self._servers.until_moved(f"workd:{source.daemon_id}"))
                 group.create_task(self._take_in(session))
         finally:
             self._session = None
@@ -198,7 +204,7 @@ class Consumer:
         dispatcher = self._dispatcher
         for queue in self._source.queues:
             self.pulse.expect("reading what is pending", TAKE_S)
-            async with dispatcher.taking:
+            async with dispatcher.taking[queue]:
                 entries = await session.history(queue, dispatcher.books[queue].knows)
                 await dispatcher.take(session, entries)
         self.pulse.rest("reading what is pending")
@@ -211,31 +217,44 @@ class Consumer:
             log.info("connected to Redis", queues=list(self._source.queues), session=self.pulse.sessions)
 
     async def _fetch(self, session: Session) -> None:
-        dispatcher, pulse = self._dispatcher, self.pulse
+        pulse = self.pulse
         audit_at = self._loop.time() + self._source.lease_s
         while not self._quiet.is_set():
-            count = dispatcher.room()
+            count = await self._room()
             if not count:
-                self._note_consuming()  # as much as it can
-                dispatcher.room_changed.clear()
-                await dispatcher.room_changed.wait()  # for as long as the pool is full: that is all right
                 continue
             if self._loop.time() > audit_at:
                 audit_at = self._loop.time() + self._source.lease_s
                 await self._take_unknown(session)
             # The first one does not wait: it is the proof that we consume.
-            block_ms = BLOCK_MS if pulse.consuming else 0
-            pulse.expect("the fetch", block_ms / 1000 + CALL_S)
-            dispatcher.settler.hurry()
-            entries = await session.fetch(self._source.queues, count, block_ms)
-            if entries:
-                faultpoints.hit("after_fetch")
-            self._note_consuming()
-            if entries:
-                pulse.expect("the fetch", TAKE_S)
-                await dispatcher.take(session, entries)
-                entries.clear()  # or they would be kept until the next ones come
-            pulse.rest("the fetch")
+            await self._read(session, count, BLOCK_MS if pulse.consuming else 0)
+
+    async def _room(self) -> int:
+        """Return how many entries to read now; 0 after a wait for room."""
+        dispatcher = self._dispatcher
+        count = dispatcher.room()
+        if not count:
+            self._note_consuming()  # as much as it can
+            dispatcher.room_changed.clear()
+            await dispatcher.room_changed.wait()  # for as long as the pool is full: that is all right
+        return count
+
+    async def _read(self, session: Session, count: int, block_ms: int) -> bool:
+        """Read once and have taken what came; False if that was nothing."""
+        dispatcher, pulse = self._dispatcher, self.pulse
+        pulse.expect("the fetch", block_ms / 1000 + CALL_S)
+        dispatcher.settler.hurry(self._source.queues[0])
+        entries = await session.fetch(self._source.queues, count, block_ms)
+        came = bool(entries)
+        if came:
+            faultpoints.hit("after_fetch")
+        self._note_consuming()
+        if came:
+            pulse.expect("the fetch", TAKE_S)
+            await dispatcher.take(session, entries)
+            entries.clear()  # or they would be kept until the next ones come
+        pulse.rest("the fetch")
+        return came
 
 
 def _leaves(group: BaseExceptionGroup[BrokerError]) -> list[BrokerError]:

@@ -47,14 +47,17 @@ log = get_logger("workd.dispatcher")
 class Dispatcher:
     """Every job that this daemon holds, and what becomes of it."""
 
-    def __init__(self, queues: Sequence[str], limits: Limits, clerk: Clerk, clock: Clock) -> None:
-        """Prepare for `queues`; `attach` brings the pool and the tasks."""
+    def __init__(
+        self, queues: Sequence[str], limits: Limits, clerk: Clerk, clock: Clock, *, apart: bool = False
+    ) -> None:
+        """Prepare for `queues`; `attach` brings the pool and the tasks. `apart`: each queue is served by itself."""
         self.books = {queue: Book(queue) for queue in queues}
         self.room_changed = asyncio.Event()
-        self.taking = asyncio.Lock()  # for what brings entries that may be seen twice: the history, and takeovers
+        # For what brings entries that may be seen twice: the history, and takeovers.
+        self.taking = {queue: asyncio.Lock() for queue in queues}
         self.clock = clock
         self.alarms = {queue: Alarm(clock) for queue in queues}
-        self.settler = Settler(self.books, self.alarms, self.room_changed.set)
+        self.settler = Settler(self.books, self.alarms, self.room_changed.set, apart=apart)
         self._arrivals = Arrivals(self.books, limits, clerk, self)
         self._clerk = clerk
         self._stops = Stops(clerk, self.settle, limits.cancel_grace_s)

@@ -57,7 +57,7 @@ async def take_over(session: Session, dispatcher: Dispatcher, queue: str, pulse:
     name = f"the look for jobs of dead daemons in queue {queue}"
     while not quiet.is_set():
         pulse.expect(name, TAKEOVER_BOUND_S)
-        async with dispatcher.taking:
+        async with dispatcher.taking[queue]:
             took = await _take_over_once(session, dispatcher, queue)
         if took:
             await until(quiet, dispatcher.wait_room(), timeout_s=TAKEOVER_EVERY_S)

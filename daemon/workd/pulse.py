@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SAY_AGAIN_S = 30.0
 
@@ -50,3 +54,39 @@ class Pulse:
             return False
         self._said, self._said_at = text, now
         return True
+
+
+class Pulses:
+    """What several consumers say about themselves, as one: all is well where all are well."""
+
+    def __init__(self, of: Mapping[str, Pulse]) -> None:
+        """Watch these, each under the name of its queue."""
+        self._of = of
+
+    @property
+    def connected(self) -> bool:
+        """Whether all are."""
+        return all(pulse.connected for pulse in self._of.values())
+
+    @property
+    def consuming(self) -> bool:
+        """Whether all are."""
+        return all(pulse.consuming for pulse in self._of.values())
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the first that is in trouble."""
+        return next((f"queue {queue}: {pulse.trouble}" for queue, pulse in self._of.items() if pulse.trouble), "")
+
+    @property
+    def sessions(self) -> int:
+        """Connections over which jobs were fetched."""
+        return sum(pulse.sessions for pulse in self._of.values())
+
+    def overdue(self, patience_s: float) -> list[tuple[str, float]]:
+        """Return what is overdue, and for which queue."""
+        return [
+            (f"{what} of queue {queue}", late_s)
+            for queue, pulse in self._of.items()
+            for what, late_s in pulse.overdue(patience_s)
+        ]

@@ -42,10 +42,21 @@ log = get_logger("workd.settler")
 
 
 @dataclass(slots=True)
+class Lane:
+    """Queues that are settled over one connection, in turn."""
+
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)  # what has to be settled does not wait for more
+    pause_until: float = 0.0  # loop time
+    boxes: dict[str, Outbox] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Outbox:
     """What waits to be settled in one queue."""
 
     book: Book
+    lane: Lane
     waiting: deque[Flight] = field(default_factory=deque)
     sending: list[Flight] = field(default_factory=list)  # in a call whose answer has not been seen
     held: dict[str, Flight] = field(default_factory=dict)  # by entry id: what Redis refused to take, for now
@@ -57,16 +68,19 @@ class Outbox:
 
 
 class Settler:
-    """The outboxes of all queues and the loop that empties them."""
+    """The outboxes of all queues and the loop, one for each lane, that empties them."""
 
-    def __init__(self, books: dict[str, Book], alarms: dict[str, Alarm], on_room: Callable[[], None]) -> None:
-        """`on_room` hears of every batch that is off our hands."""
+    def __init__(
+        self, books: dict[str, Book], alarms: dict[str, Alarm], on_room: Callable[[], None], *, apart: bool = False
+    ) -> None:
+        """`on_room` hears of every batch that is off our hands. `apart`: each queue has a connection of its own."""
         self._alarms = alarms
-        self._outboxes = {queue: Outbox(book) for queue, book in books.items()}
+        self._outboxes: dict[str, Outbox] = {}
+        lane = Lane()
+        for queue, book in books.items():
+            lane = Lane() if apart else lane
+            lane.boxes[queue] = self._outboxes[queue] = Outbox(book, lane)
         self._on_room = on_room
-        self._wake = asyncio.Event()
-        self._hurry = asyncio.Event()  # what has to be settled does not wait for more
-        self._pause_until = 0.0  # loop time
         self._empty = asyncio.Event()
         self._empty.set()
         self.unsettled_bytes = 0
@@ -90,16 +104,17 @@ class Settler:
         box = self._outboxes[flight.entry.queue]
         if not box.waiting:  # else the loop has been woken, or will look again after the call that it is in
             self._empty.clear()
-            self._wake.set()
+            box.lane.wake.set()
         box.waiting.append(flight)
         self.unsettled_bytes += _size(settlement)
         if _is_awaited(settlement) or len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES:
-            self._hurry.set()
+            box.lane.hurry.set()
 
-    def hurry(self) -> None:
+    def hurry(self, queue: str) -> None:
         """Have what waits go now: Redis is about to be asked for something, and one way there does for both."""
-        if self._wake.is_set():
-            self._hurry.set()
+        lane = self._outboxes[queue].lane
+        if lane.wake.is_set():
+            lane.hurry.set()
 
     def drop(self, queue: str, flights: Iterable[Flight]) -> int:
         """Forget what is unsettled of these: they are another daemon's now. Return how many had never been sent."""
@@ -118,26 +133,30 @@ class Settler:
         """Wait until everything decided is confirmed, but for what Redis refuses to take."""
         await self._empty.wait()
 
-    async def run(self, session: Session, pulse: Pulse) -> None:
-        """Settle until cancelled. Raises `BrokerError` when the session breaks: `FencedError` if the lease is gone."""
-        for box in self._outboxes.values():
+    async def run(self, session: Session, pulse: Pulse, queue: str) -> None:
+        """Settle `queue`, and those in its lane, until cancelled.
+
+        Raises `BrokerError` when the session breaks: `FencedError` if the lease is gone.
+        """
+        lane = self._outboxes[queue].lane
+        for box in lane.boxes.values():
             # Of a call whose answer was lost nobody knows whether it was carried out. Send the same again.
             box.unsend()
-        self._wake.set()
+        lane.wake.set()
         while True:
-            await self._wake.wait()
-            await self._let_more_come()
-            self._wake.clear()
-            self._hurry.clear()
+            await lane.wake.wait()
+            await self._let_more_come(lane)
+            lane.wake.clear()
+            lane.hurry.clear()
             pulse.expect("settling", SETTLE_BOUND_S)
-            await self._settle_all(session)
-            self._pause_until = asyncio.get_running_loop().time() + PAUSE_S
+            await self._settle_all(session, lane)
+            lane.pause_until = asyncio.get_running_loop().time() + PAUSE_S
             pulse.rest("settling")
-            self._go_on_with_the_rest()
+            self._go_on_with_the_rest(lane)
 
-    async def _settle_all(self, session: Session) -> None:
+    async def _settle_all(self, session: Session, lane: Lane) -> None:
         """Send a batch of each queue that has one, without waiting for one answer before the next call."""
-        full = [(queue, box) for queue, box in self._outboxes.items() if box.waiting]
+        full = [(queue, box) for queue, box in lane.boxes.items() if box.waiting]
         if len(full) == 1:
             await self._settle_batch(session, *full[0])
             return
@@ -145,22 +164,22 @@ class Settler:
             for queue, box in full:
                 group.create_task(self._settle_batch(session, queue, box))
 
-    async def _let_more_come(self) -> None:
+    async def _let_more_come(self, lane: Lane) -> None:
         """Wait until the pause after the last call is over, or nothing is to be gained by it."""
-        left_s = self._pause_until - asyncio.get_running_loop().time()
+        left_s = lane.pause_until - asyncio.get_running_loop().time()
         if left_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left_s):
-                    await self._hurry.wait()
+                    await lane.hurry.wait()
 
-    def _go_on_with_the_rest(self) -> None:
+    def _go_on_with_the_rest(self, lane: Lane) -> None:
         """Have what came during the calls, or was too much for them, go with the next."""
-        for box in self._outboxes.values():
+        for box in lane.boxes.values():
             if box.waiting:
-                self._wake.set()
+                lane.wake.set()
                 is_full = len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES
                 if is_full or any(flight.settlement and _is_awaited(flight.settlement) for flight in box.waiting):
-                    self._hurry.set()
+                    lane.hurry.set()
 
     async def _settle_batch(self, session: Session, queue: str, box: Outbox) -> None:
         batch = self._take_batch(box)
@@ -221,7 +240,7 @@ class Settler:
             del box.held[flight.entry.entry_id]
             box.waiting.append(flight)
             self._empty.clear()
-            self._wake.set()
+            box.lane.wake.set()
 
     def _forget(self, flight: Flight) -> None:
         if flight.settlement is not None:

@@ -21,12 +21,13 @@ import uvloop
 
 from workd import log
 from workd.clock import Clock
-from workd.consumer import Consumer, Source
+from workd.consumer import Source
 from workd.dispatcher import Dispatcher
 from workd.errors import BrokerError
 from workd.exits import Exit
 from workd.health import HealthServer, addresses
 from workd.intake import Limits
+from workd.lives import are_apart, consumer_of
 from workd.log import get_logger
 from workd.pool.core import ProcessPool
 from workd.pool.owner import PoolOptions
@@ -109,8 +110,10 @@ class Supervisor:
             cancel_grace_s=settings.cancel_grace_s,
             async_concurrency=settings.async_concurrency,
         )
-        self._dispatcher = Dispatcher(settings.queues, limits, Clerk(self.daemon_id, wall=clock.now_s), clock)
-        self._consumer = Consumer(_source(settings, self.daemon_id), self._dispatcher)
+        source = _source(settings, self.daemon_id)
+        clerk = Clerk(self.daemon_id, wall=clock.now_s)
+        self._dispatcher = Dispatcher(settings.queues, limits, clerk, clock, apart=are_apart(source))
+        self._consumer = consumer_of(source, self._dispatcher)
         self._pool = ProcessPool(self._dispatcher, _pool_options(settings, modules, self.daemon_id), launched)
         self._vitals = Vitals(self._pool, self._dispatcher, self._consumer.pulse)
         self._hurry = asyncio.Event()

@@ -14,7 +14,7 @@ from workd.health import Report
 if TYPE_CHECKING:
     from workd.dispatcher import Dispatcher
     from workd.pool.core import ProcessPool
-    from workd.pulse import Pulse
+    from workd.pulse import Pulse, Pulses
 
 LOOP_BOUND_S = 5.0  # how late a loop may be before it counts as stuck
 
@@ -22,7 +22,7 @@ LOOP_BOUND_S = 5.0  # how late a loop may be before it counts as stuck
 class Vitals:
     """The daemon's state, for whoever asks."""
 
-    def __init__(self, pool: ProcessPool, dispatcher: Dispatcher, pulse: Pulse) -> None:
+    def __init__(self, pool: ProcessPool, dispatcher: Dispatcher, pulse: Pulse | Pulses) -> None:
         """Watch these parts."""
         self._pool = pool
         self._dispatcher = dispatcher

@@ -31,20 +31,22 @@ SLOTS = 16_384
 class Sentinel(Server):
     """One Sentinel process, watching one master."""
 
-    def __init__(self, master_port: int) -> None:
+    def __init__(self, master_port: int, service: str = SERVICE, password: str | None = None) -> None:
         super().__init__(DEBIAN_REDIS)
+        self._password = password
         lines = (
             f"port {self.port}",
             "bind 127.0.0.1",
             f"dir {self.folder}",
-            f"sentinel monitor {SERVICE} 127.0.0.1 {master_port} 2",
-            f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}",
-            f"sentinel failover-timeout {SERVICE} 3000",
+            f"sentinel monitor {service} 127.0.0.1 {master_port} 2",
+            f"sentinel down-after-milliseconds {service} {DOWN_AFTER_MS}",
+            f"sentinel failover-timeout {service} 3000",
+            *(() if password is None else (f"requirepass {password}",)),
         )
         (self.folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
 
     def client(self) -> redis.Redis:
-        return plain_client(self.port)
+        return plain_client(self.port, self._password)
 
     def _command(self) -> list[str]:
         return [str(self.binary), str(self.folder / "sentinel.conf"), "--sentinel"]
@@ -92,7 +94,9 @@ class SentinelSet:
         before = self.master.port
         with self.sentinels[0].client() as client:
             # Another Sentinel may be at it, or the one before may be too recent.
-            eventually(lambda: _done(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE)), timeout_s=READY_S)
+            eventually(
+                lambda: _done(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE)), timeout_s=READY_S
+            )
         self.wait_for_another(before)
 
     def wait_for_another(self, port: int) -> None:
@@ -100,6 +104,17 @@ class SentinelSet:
         eventually(lambda: all(self._said(sentinel) != port for sentinel in self.sentinels), timeout_s=READY_S)
         with self.client() as client:
             eventually(lambda: client.role()[0] == b"master", timeout_s=READY_S)
+
+    def make_whole(self) -> None:
+        """Start again what was killed, and make a replica of it: the Sentinels themselves take some ten seconds."""
+        master = self.master
+        for server in self.servers:
+            if not server.running:
+                server.start()
+            if server is not master:
+                with server.client() as client:
+                    client.execute_command("REPLICAOF", "127.0.0.1", master.port)
+        self.wait_for_replica()
 
     def wait_for_replica(self) -> None:
         """Wait until the master has a replica that is up to date."""
@@ -111,7 +126,7 @@ class SentinelSet:
 
     def _replicates(self, server: Server) -> bool:
         with server.client() as client:
-            info: dict[str, Any] = client.info("replication")  # type: ignore[assignment]  # typed for all modes
+            info: Any = client.info("replication")
         return any(isinstance(said, dict) and said.get("state") == "online" for said in info.values())
 
     def _sees_everybody(self) -> bool:
@@ -130,8 +145,10 @@ class Cluster:
     """Three masters with a third of the slots each, and a replica for each. Use as a context manager."""
 
     def __init__(self, *extra: str) -> None:
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS))
-        options += ("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *extra)
+        options = (
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
+            *("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *extra),
+        )
         self._stack = ExitStack()
         self._bus_ports = [free_port() for _ in range(6)]  # the usual ones, 10,000 higher, may be beyond 65535
         self.nodes = [
@@ -185,8 +202,7 @@ class Cluster:
         """Return a replica of this master."""
         for node in self.nodes:
             if node.running and node is not master:
-                with node.client() as client:
-                    role: Any = client.role()
+                role = self._role(node)
                 if role[0] == b"slave" and role[2] == master.port:
                     return node
         raise AssertionError("it has no replica")
@@ -207,13 +223,28 @@ class Cluster:
         eventually(lambda: self.node_of(key) is not master, timeout_s=READY_S)
         eventually(lambda: all(self._state(node) == b"ok" for node in self.nodes if node.running), timeout_s=READY_S)
 
+    def masters(self) -> list[Server]:
+        """Return the nodes that hold slots."""
+        return [node for node in self.nodes if self._role(node)[0] == b"master"]
+
+    def make_whole(self) -> None:
+        """Start again what was killed, and wait until every master has a replica in step."""
+        for node in self.nodes:
+            if not node.running:
+                node.start()
+        self.wait_ready()
+
     def wait_ready(self) -> None:
         """Wait until all slots are served, every replica is up to date, and all know of all."""
         eventually(lambda: all(self._ready(node) for node in self.nodes), timeout_s=READY_S)
 
-    def _ready(self, node: Server) -> bool:
+    def _role(self, node: Server) -> Any:
         with node.client() as client:
-            role: Any = client.role()
+            return client.role()
+
+    def _ready(self, node: Server) -> bool:
+        role = self._role(node)
+        with node.client() as client:
             slots = client.execute_command("CLUSTER", "SLOTS")
         in_step = bool(role[2]) if role[0] == b"master" else role[3] == b"connected"
         return self._state(node) == b"ok" and in_step and all(len(row) == 4 for row in slots) and len(slots) == 3
@@ -229,9 +260,9 @@ class Cluster:
         return dict(line.split(b":", 1) for line in lines if b":" in line)[b"cluster_state"]
 
 
-def plain_client(port: int) -> redis.Redis:
+def plain_client(port: int, password: str | None = None) -> redis.Redis:
     """Return a client over TCP, bytes in and out, RESP2, no retries of its own."""
-    return redis.Redis(port=port, protocol=2, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+    return redis.Redis(port=port, password=password, protocol=2, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
 
 
 def _done(work: Callable[[], object]) -> bool:

@@ -30,7 +30,7 @@ class NoSession:
         self.answers = list(answers)
         self.opened = 0
 
-    async def open(self, *_: object) -> Session:
+    async def open(self, *_: object, **__: object) -> Session:
         self.opened += 1
         await asyncio.sleep(0)
         raise self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

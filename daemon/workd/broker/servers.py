@@ -5,10 +5,11 @@ kept are the addresses of a Cluster's nodes, since those in the URL may all be g
 asked, in an order of chance, so that one with an old map does not answer every time.
 """
 
+import asyncio
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,11 +18,14 @@ from redis.exceptions import RedisError, ResponseError
 from workd import redis_url
 from workd.broker import keys
 from workd.broker.link import Connector, Link, connector
+from workd.errors import BrokerUnavailableError
 
 Address = tuple[str, int]
 
 SEED_S: Final = 2.0
 """How long one seed may take to answer: it may hang, and the next one may not."""
+WATCH_S: Final = 1.0
+"""How often the Sentinels are asked whether our master is still the one."""
 CLUSTER_SLOTS: Final = 16_384
 
 
@@ -36,6 +40,7 @@ class Servers:
         except ValueError:
             self.several = None
         self._nodes: set[Address] = set()  # of a Cluster, when it was last asked
+        self._master_was: Address | None = None
 
     def connector(self, connect_timeout_s: float, client_name: str) -> Connector:
         """Return what connects to the one server, or, of several, to a seed. SettingsError if the URL is wrong."""
@@ -52,12 +57,34 @@ class Servers:
         if several is None:
             return connector(self._url, connect_timeout_s, client_name)
         if several.kind == "sentinel":
-            host, port = await self._master(several, client_name)
+            host, port = self._master_was = await self._master(several, client_name)
             connect = connector(several.node_url(host, port), connect_timeout_s, client_name)
             await _require_master(connect, connect_timeout_s, host, port)
             return connect
         host, port = await self._node_of(several, queue, client_name)
         return connector(several.node_url(host, port), connect_timeout_s, client_name)
+
+    @property
+    def may_move(self) -> bool:
+        """Whether another server may take the place of ours without ours saying a word."""
+        return self.several is not None and self.several.kind == "sentinel"
+
+    async def until_moved(self, client_name: str) -> NoReturn:
+        """Ask the Sentinels again and again; raises `BrokerUnavailableError` when they name another master.
+
+        The old one is told only some seconds later, and until then it takes writes that are going to be lost. One that
+        hangs says nothing at all.
+        """
+        several = self.several
+        assert several is not None  # noqa: S101 - see may_move
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                now = await self._master(several, client_name)
+            except RedisError:
+                continue  # none of them can be asked: that is no reason to leave a master that works
+            if now != self._master_was:
+                raise BrokerUnavailableError(f"the Sentinels name another master: {now[0]}:{now[1]}")
 
     async def _master(self, several: redis_url.Several, client_name: str) -> Address:
         async def ask(link: Link, _: str) -> Address | None:
