@@ -7,7 +7,7 @@ Sentinels or a replica take over in peace. Every process is a `Server`, ended by
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 import redis
@@ -19,7 +19,7 @@ from support.servers import DEBIAN_REDIS, Server, free_port
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SERVICE = "mymaster"
 DOWN_AFTER_MS = 500
@@ -147,7 +147,8 @@ class Cluster:
     def __init__(self, *extra: str) -> None:
         options = (
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
-            *("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0", *extra),
+            *("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"),
+            *("--cluster-require-full-coverage", "no", *extra),
         )
         self._stack = ExitStack()
         self._bus_ports = [free_port() for _ in range(6)]  # the usual ones, 10,000 higher, may be beyond 65535
@@ -191,7 +192,7 @@ class Cluster:
         """Return the master that holds a key."""
         slot = key_slot(key.encode())
         for node in self.nodes:
-            if node.running:
+            if node.answers:
                 with node.client() as client:
                     answer = client.execute_command("CLUSTER", "SLOTS")
                 port = next(row[2][1] for row in answer if row[0] <= slot <= row[1])
@@ -201,7 +202,7 @@ class Cluster:
     def replica_of(self, master: Server) -> Server:
         """Return a replica of this master."""
         for node in self.nodes:
-            if node.running and node is not master:
+            if node.answers and node is not master:
                 role = self._role(node)
                 if role[0] == b"slave" and role[2] == master.port:
                     return node
@@ -221,7 +222,23 @@ class Cluster:
     def wait_for_another(self, key: str, master: Server) -> None:
         """Wait until another node than `master` holds the key and all that run know it."""
         eventually(lambda: self.node_of(key) is not master, timeout_s=READY_S)
-        eventually(lambda: all(self._state(node) == b"ok" for node in self.nodes if node.running), timeout_s=READY_S)
+        eventually(lambda: all(self._state(node) == b"ok" for node in self.nodes if node.answers), timeout_s=READY_S)
+
+    @contextmanager
+    def moving(self, key: str) -> Iterator[None]:
+        """Begin to move the key's slot to another node, and take that back at the end."""
+        source = self.node_of(key)
+        target = next(node for node in self.masters() if node is not source)
+        slot = key_slot(key.encode())
+        with source.client() as here, target.client() as there:
+            names = here.execute_command("CLUSTER", "MYID"), there.execute_command("CLUSTER", "MYID")
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+            try:
+                yield
+            finally:
+                for client in (here, there):
+                    client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
 
     def masters(self) -> list[Server]:
         """Return the nodes that hold slots."""

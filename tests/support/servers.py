@@ -73,6 +73,11 @@ class Server:
         """Whether it was started and not ended."""
         return self._process is not None
 
+    @property
+    def answers(self) -> bool:
+        """Whether it runs and was not paused."""
+        return self.running and not self._paused
+
     def start(self) -> Self:
         """Start it, on the same port and data each time, and wait until it answers."""
         assert self._process is None, "the server is already running"

@@ -1,0 +1,151 @@
+"""A daemon on queues that live on three nodes of a Cluster, and what happens when one of the nodes goes."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from support.acknowledged import Acknowledged
+from support.daemons import DaemonProcess
+from support.waiting import eventually
+from workd.broker import keys
+from workd.broker.session import Session
+from workd.errors import BrokerUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from support.server_sets import Cluster
+
+QUEUES = ("default", "mail", "urgent")  # each in another third of the slots
+AGAIN_S = 15.0
+
+
+def kill_master(cluster: Cluster, key: str) -> None:
+    master = cluster.node_of(key)
+    master.kill()
+    cluster.wait_for_another(key, master)
+
+
+def fail_over(cluster: Cluster, key: str) -> None:
+    cluster.fail_over(key)
+
+
+def client_of(cluster: Cluster, queue: str) -> Callable[[], redis.Redis]:
+    return partial(cluster.client, keys.stream(queue))
+
+
+@pytest.fixture
+def daemon(cluster: Cluster, tmp_path: Path) -> DaemonProcess:
+    """A daemon on all three queues; the test starts it."""
+    names = ",".join(QUEUES)
+    return DaemonProcess(cluster.url, tmp_path, modules=("workd_tasks.samples",), queues=names, inbox_queues=names)
+
+
+def test_the_queues_of_these_tests_are_on_three_nodes(cluster: Cluster) -> None:
+    assert len({cluster.node_of(keys.stream(queue)).port for queue in QUEUES}) == 3
+
+
+@pytest.mark.parametrize("how", [fail_over, kill_master])
+def test_a_failover_in_the_middle_of_the_work_loses_no_job_that_was_replicated(
+    cluster: Cluster, daemon: DaemonProcess, how: Callable[[Cluster, str], None]
+) -> None:
+    jobs = {queue: Acknowledged(client_of(cluster, queue), queue) for queue in QUEUES}
+    with daemon:
+        daemon.wait_ready()
+        for sender in jobs.values():
+            sender.send(50)
+        how(cluster, keys.stream("mail"))
+        cluster.make_whole()
+        for sender in jobs.values():
+            sender.send(50)
+            eventually(sender.all_ended, timeout_s=AGAIN_S)
+            sender.check_each_ended_once()
+        daemon.term()
+        assert daemon.wait() == 0
+    for queue in QUEUES:
+        with cluster.client(keys.leases(queue)) as client:
+            assert client.hgetall(keys.leases(queue)) == {}
+
+
+def test_a_node_that_hangs_stops_its_own_queue_and_no_other(cluster: Cluster, daemon: DaemonProcess) -> None:
+    others = {queue: Acknowledged(client_of(cluster, queue), queue) for queue in ("default", "urgent")}
+    with daemon:
+        daemon.wait_ready()
+        hung = cluster.node_of(keys.stream("mail"))
+        hung.pause()
+        try:
+            for _ in range(3):
+                for jobs in others.values():
+                    jobs.send(20)
+                    eventually(jobs.all_ended)
+        finally:
+            hung.kill()
+        alone = {tuple(line["queues"]) for line in daemon.log("connected to Redis")[3:]}
+        assert alone <= {("mail",)}  # no other queue had to connect again
+
+
+def test_jobs_of_all_queues_come_by_the_inbox_as_well(cluster: Cluster, daemon: DaemonProcess) -> None:
+    with daemon:
+        daemon.wait_ready()
+        for queue in QUEUES:
+            with cluster.client(keys.inbox(queue)) as client:
+                pushed = {"task": "square", "args": [5], "result_ttl": 60, "id": "pushed"}
+                client.rpush(keys.inbox(queue), json.dumps(pushed))
+                assert eventually(partial(client.get, keys.result(queue, "pushed")))
+
+
+async def test_a_queue_that_moves_to_another_node_is_looked_for_anew(cluster: Cluster) -> None:
+    url = cluster.url
+    session = await Session.open(url, "me", 15.0, queue="mail")
+    await session.register("mail")
+    cluster.fail_over(keys.stream("mail"))
+    with pytest.raises(BrokerUnavailableError, match=r"MOVED|READONLY"):
+        await session.takeover("mail")
+    await session.close()
+    session = await Session.open(url, "me", 15.0, queue="mail")
+    assert await session.register("mail")  # the lease went with it
+    await session.close()
+
+
+async def test_a_slot_on_its_way_is_waited_for(cluster: Cluster) -> None:
+    """While a slot is being moved, its keys are here and there: ASK and TRYAGAIN."""
+    session = await Session.open(cluster.url, "me", 15.0, queue="mail")
+    await session.register("mail")
+    with cluster.moving(keys.stream("mail")), pytest.raises(BrokerUnavailableError, match=r"ASK|TRYAGAIN"):
+        await session.register("mail")
+    assert await session.register("mail")
+    await session.close()
+
+
+async def test_a_cluster_without_its_slots_is_waited_for(cluster: Cluster) -> None:
+    """CLUSTERDOWN, as every node says while a part of the slots has no master."""
+    session = await Session.open(cluster.url, "me", 15.0, queue="mail")
+    with cluster.client(keys.stream("mail")) as client:
+        slot = client.execute_command("CLUSTER", "KEYSLOT", keys.stream("mail"))
+        client.execute_command("CLUSTER", "DELSLOTS", slot)
+        try:
+            with pytest.raises(BrokerUnavailableError, match="CLUSTERDOWN"):
+                await session.register("mail")
+        finally:
+            client.execute_command("CLUSTER", "ADDSLOTS", slot)
+    await session.close()
+    with suppress(redis.RedisError):
+        cluster.make_whole()
+
+
+async def test_a_server_that_is_no_cluster_is_told_apart(cluster: Cluster, valkey_url: str) -> None:
+    with pytest.raises(BrokerUnavailableError, match="cluster support disabled"):
+        await Session.open(f"redis+cluster://{valkey_url}", "me", 15.0, queue="mail")
+
+
+@pytest.fixture
+def valkey_url(request: pytest.FixtureRequest) -> str:
+    """Where a server listens that is alone."""
+    return f"127.0.0.1:{request.getfixturevalue('valkey').port}"
