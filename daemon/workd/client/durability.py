@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROBE: Final[Command] = ("WAITAOF", 1, 0, 1)
 """Refused by a server that can give no word about its disk."""
 
-_PART: Final = 0.9  # of what is left: the server is to say "not yet" before its answer is too late
+_EARLY_S: Final = 0.2  # the server is to say "not yet" before its answer is too late; its timers are 0.1 s late
 
 
 def questions(sending: Sending) -> Sequence[Question]:
@@ -60,6 +60,8 @@ def raise_if_refused(error: ServerUnavailableError) -> None:
 
 def refusal(error: Exception) -> str:
     """Say what it means that the server refused to answer, or broke off."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     text = str(error)
     if "unknown command" in text.lower():
         return "this server has no WAITAOF: it needs Redis 7.2 or later, or Valkey"
@@ -73,4 +75,4 @@ def _on_disk(left_s: float) -> Command:
 
 
 def _ms(left_s: float) -> int:
-    return max(1, int(left_s * _PART * 1000))  # 0 would be for ever
+    return max(1, int((left_s - min(_EARLY_S, left_s / 2)) * 1000))  # 0 would be for ever

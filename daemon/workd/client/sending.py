@@ -16,7 +16,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, ResponseError, TryAgainError
 
 from workd.client.connection import REFUSALS, Deadline
 from workd.errors import EnqueueTimeoutError, InvalidJobError, NotDurableError, ServerUnavailableError
@@ -35,6 +35,7 @@ _MARKER_GRACE_S: Final = 30.0  # how much later than its deadline a call's bytes
 
 _FIRST_PAUSE_S: Final = 0.05
 _PAUSES_GROW: Final = 3.0
+_PASSING_ERRORS: Final = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)  # asyncio's redis-py
 _PASSING: Final = ("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 
 
@@ -144,13 +145,14 @@ def is_in_doubt(error: ClientError) -> bool:
 def _is_passing(error: ClientError) -> bool:
     """Say whether another attempt may go better: nobody answered, or somebody who said that it will pass."""
     cause = error.__cause__
+    will_pass = isinstance(cause, _PASSING_ERRORS) or str(cause).startswith(_PASSING)
     match error:
         case EnqueueTimeoutError():
             return True
         case NotDurableError():  # its cause is a connection that broke under the question
             return cause is not None and not _is_refusal(cause)
         case ServerUnavailableError():
-            return not _is_refusal(cause) or str(cause).startswith(_PASSING)
+            return will_pass or not _is_refusal(cause)
     return False
 
 
