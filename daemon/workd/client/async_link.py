@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import select
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio.connection import Connection, ConnectionPool
+from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from workd.client.connection import REFUSALS, Deadline
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from workd.client.commands import Command
 
 _MOST_CONNECTIONS = 32
+_NEXT_ADDRESS_S = 0.25  # what RFC 8305 recommends
 
 
 class AsyncLink:
@@ -33,7 +35,8 @@ class AsyncLink:
         """Check the URL; nothing is connected before the first call."""
         self.url = url
         self.deadline_s = deadline_s
-        self._class, self._settings = connection_settings(ConnectionPool, url)
+        connection_class, self._settings = connection_settings(ConnectionPool, url)
+        self._class = _trying_all_addresses(connection_class)
         self._idle: list[Connection] = []
         self.places = asyncio.Semaphore(_MOST_CONNECTIONS)  # one for each call that is under way
         self._closed = False
@@ -115,6 +118,19 @@ class AsyncLink:
             await disconnect(connection)
         elif connection.is_connected:  # else redis-py has closed it: after any error and any cancelling
             self._idle.append(connection)
+
+
+@cache
+def _trying_all_addresses(connection_class: type[AbstractConnection]) -> type[Any]:
+    """Make of one of redis-py's classes one that does not spend its deadline on the first address of a name."""
+    if not issubclass(connection_class, Connection):
+        return connection_class  # a unix socket has one
+
+    class Trying(connection_class):  # type: ignore[misc, valid-type]  # a class that is known when it runs
+        def _connection_arguments(self) -> dict[str, Any]:
+            return {**super()._connection_arguments(), "happy_eyeballs_delay": _NEXT_ADDRESS_S}
+
+    return Trying
 
 
 def _closed_by_server(connection: Connection) -> bool:

@@ -108,11 +108,13 @@ def timely(connection_class: type[RawConnection]) -> Callable[..., TimelyConnect
     """Make of one of redis-py's connection classes one whose every step ends with its deadline.
 
     redis-py gives the whole of a timeout to each address of a name, and once more to TLS; here it is told, whenever it
-    asks, what is left. Resolving the name is the C library's, which knows no timeout but its own.
+    asks, what is left: an address gets its share of that, so that one behind which nobody answers leaves time for the
+    others. Resolving the name is the C library's, which knows no timeout but its own.
     """
 
     class Timely(connection_class):  # type: ignore[misc, valid-type]  # a class that is known when it runs
         deadline: Deadline | None = None
+        untried: int | None = None  # addresses
 
         @property
         def socket_timeout(self) -> float | None:
@@ -122,9 +124,27 @@ def timely(connection_class: type[RawConnection]) -> Callable[..., TimelyConnect
         def socket_timeout(self, value: float | None) -> None:
             """Take nothing: what a URL says of it does not count either."""
 
-        socket_connect_timeout = socket_timeout
+        @property
+        def socket_connect_timeout(self) -> float | None:
+            if self.deadline is None:
+                return None
+            untried = _addresses(self) if self.untried is None else max(1, self.untried)
+            self.untried = untried - 1
+            return self.deadline.left_s() / untried
+
+        @socket_connect_timeout.setter
+        def socket_connect_timeout(self, value: float | None) -> None:
+            """Take nothing, either."""
 
     return Timely
+
+
+def _addresses(opening: object) -> int:
+    """Count the addresses that redis-py has just been given for the host; a second question costs little."""
+    host, port = getattr(opening, "host", None), getattr(opening, "port", None)
+    if host is None:  # a unix socket
+        return 1
+    return len(socket.getaddrinfo(host, port, getattr(opening, "socket_type", 0), socket.SOCK_STREAM)) or 1
 
 
 class TimelyConnection(RawConnection, Protocol):
