@@ -28,7 +28,7 @@ def start_async(start_daemon: StartDaemon) -> Any:
     """Start a daemon that has the coroutines, with one worker unless the test wants more."""
 
     def start(**settings: Any) -> DaemonProcess:
-        return start_daemon(**{"modules": MODULES, "workers": 1} | settings)
+        return start_daemon(**{"modules": MODULES, "workers": 1, **settings})
 
     return start
 

@@ -121,6 +121,7 @@ def test_an_editor_mends_a_message_or_changes_nothing(
     )
     assert app.call(["dead", "edit", entry_id]) == Exit.OK
     [(_, fields)] = valkey.client().xrange(keys.stream("default"))  # type: ignore[misc]
+    assert fields is not None
     assert json.loads(fields[b"m"]) == {"task": "square", "args": [5]}
     monkeypatch.setenv("EDITOR", str(tmp_path / "absent"))
     assert app.call(["dead", "edit", lay(valkey)]) == Exit.USAGE

@@ -44,7 +44,7 @@ class Acknowledged:
         try:
             with self._client() as client:
                 found = client.mget([keys.result(self._queue, job_id) for job_id in self._sent])
-                return all(found) and client.xlen(keys.stream(self._queue)) == 0  # type: ignore[arg-type]  # no coroutine
+                return all(found) and client.xlen(keys.stream(self._queue)) == 0
         except (redis.RedisError, OSError):
             return False
 

@@ -12,12 +12,15 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from support.fault_tasks import _FOLDER as FOLDER
 from support.fault_tasks import _TTL_S as TTL_S
-from support.fault_tasks import _note as note
+from support.fault_tasks import note
 from workd_tasks import SoftTimeout, context, task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POLL_S = 0.01
 _kept: dict[str, Any] = {}  # what lives as long as the worker
@@ -76,7 +79,7 @@ async def perish(how: str, gate: str, times: int = 1_000) -> str:
     return "alive"
 
 
-_DEATHS = {
+_DEATHS: dict[str, Callable[[], object]] = {
     "exit": lambda: os._exit(7),
     "sigkill": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda: ctypes.string_at(8),

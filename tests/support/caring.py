@@ -18,7 +18,10 @@ class _Asked:
 
     def call(self, command: tuple[Any, ...]) -> Any:
         first_line = b"#!lua "  # which fakeredis takes for Lua
-        words = (word.replace(first_line, b"--lua ", 1) if isinstance(word, bytes) and word[:6] == first_line else word for word in command)
+        words = [
+            word.replace(first_line, b"--lua ", 1) if isinstance(word, bytes) and word[:6] == first_line else word
+            for word in command
+        ]
         return self._client.execute_command(*words)
 
 

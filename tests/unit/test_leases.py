@@ -37,7 +37,7 @@ class FakeDispatcher:
     def __init__(self) -> None:
         self.clock = Clock()
         self.alarms = {"default": Alarm(self.clock)}
-        self.taking = asyncio.Lock()
+        self.taking = {"default": asyncio.Lock()}
         self.room = asyncio.Event()
         self.taken = 0
 

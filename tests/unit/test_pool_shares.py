@@ -23,6 +23,10 @@ def job(key: int, concurrency: int = 3, timeout_s: float | None = None, memory: 
     return Job(key, b"", "task", timeout_s, concurrency=concurrency, memory_limit_bytes=memory)
 
 
+def _is_shared(worker: Tenant) -> bool:
+    return worker.shares is not None
+
+
 def test_a_worker_takes_as_many_as_the_least_tolerant_of_its_jobs_allows() -> None:
     worker = tenant()
     for key in (1, 2):
@@ -70,9 +74,9 @@ def test_the_books_are_closed_with_the_last_job_whether_it_ended_or_was_taken_ba
     worker.hand_over(two, 0.0)
     worker.channel.unclaimed.append(2)  # type: ignore[attr-defined]
     assert worker.take_back() == [two]
-    assert worker.shares is not None
+    assert _is_shared(worker)
     worker.finish(one)
-    assert worker.shares is None
+    assert not _is_shared(worker)
     assert worker.has_room(job(3, concurrency=0), 0.0)
 
 

@@ -17,7 +17,7 @@ from workd.broker import keys
 from workd.client import queue_state, scripts
 from workd.client.message import check_queue
 from workd.errors import InvalidJobError
-from workd_tasks.define import QUEUE_RULE
+from workd_tasks.options import QUEUE_RULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
