@@ -58,6 +58,7 @@ class Arrivals:
     def __init__(self, books: Mapping[str, Book], limits: Limits, clerk: Clerk, endings: Endings) -> None:
         """`books` are the dispatcher's; `attach` brings the pool and the tasks."""
         self._books = books
+        self._queue_numbers = {queue: number for number, queue in enumerate(books)}
         self._limits = limits
         self._clerk = clerk
         self._endings = endings
@@ -204,7 +205,17 @@ class Arrivals:
             flight.pool_key = self._pool.next_key()
             name, task = flight.job_id.encode(), envelope.task.encode()
             message, rest = (entry.message, b"") if len(entry.message) <= MAX_JOINED_BYTES else (b"", entry.message)
-            body = encode_job(name, task, counters.attempts + 1, flight.delivery, message, *flight.arguments)
+            body = encode_job(
+                name,
+                task,
+                counters.attempts + 1,
+                flight.delivery,
+                message,
+                *flight.arguments,
+                self._queue_numbers[entry.queue],
+                flight.timeout_s,
+                entry.enqueued_ms,
+            )
             alone = counters.is_suspect
             patient = envelope.reply_to is None
             job = Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient, rest=rest)

@@ -122,16 +122,20 @@ class Supervisor:
         """Boot, run until the end comes, stop; return the exit code."""
         self._signals.start()
         server = HealthServer(self._vitals, addresses(self._settings.http, os.environ, os.getpid()))
+        drained = False
         try:
             if await self._boot(server):
                 await self._run()
+                drained = True
             return Exit.OK
         finally:
             self._enter(State.STOPPED)
             try:
                 await server.stop()
             finally:
-                await self._pool.stop(kill=True)
+                await self._pool.stop(
+                    kill=not drained
+                )  # idle workers have a moment for what tasks want done at the end
 
     def _enter(self, state: State) -> None:
         self._vitals.state = state
@@ -288,6 +292,7 @@ def _pool_options(settings: Settings, modules: Sequence[str], daemon_id: str) ->
         "max_result_bytes": settings.max_message_bytes,
         "log_level": settings.log_level,
         "log_format": settings.log_format,
+        "queues": list(settings.queues),
     }
     spec = LoadSpec(TASK_WORK, tuple(modules), options, path=(os.getcwd(),))  # noqa: PTH109 - text for sys.path
     return PoolOptions(

@@ -12,6 +12,7 @@ This package knows no Redis and no processes; importing it loads neither, nor py
 from workd_tasks.context import Context, context
 from workd_tasks.define import Task, task
 from workd_tasks.errors import (
+    HookError,
     NoContextError,
     Reject,
     Retry,
@@ -19,10 +20,12 @@ from workd_tasks.errors import (
     TaskDefinitionError,
     TaskError,
 )
+from workd_tasks.hooks import after_task, around_task, before_task, on_failure, on_worker_start, on_worker_stop
 from workd_tasks.options import TaskOptions
 
 __all__ = [
     "Context",
+    "HookError",
     "NoContextError",
     "Reject",
     "Retry",
@@ -31,6 +34,12 @@ __all__ = [
     "TaskDefinitionError",
     "TaskError",
     "TaskOptions",
+    "after_task",
+    "around_task",
+    "before_task",
     "context",
+    "on_failure",
+    "on_worker_start",
+    "on_worker_stop",
     "task",
 ]

@@ -10,12 +10,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
 
 from workd_tasks.errors import NoContextError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from structlog.typing import FilteringBoundLogger
 
@@ -29,9 +30,9 @@ def unheard(done: float, total: float | None, note: str) -> None:
     """Take a progress report and do nothing with it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for each run, and a frozen one takes four times as long
 class Context:
-    """One run of one job. `attempt` and `delivery` count from 1."""
+    """One run of one job. `attempt` and `delivery` count from 1, `enqueued_at` is in epoch seconds."""
 
     id: str
     task: str
@@ -40,6 +41,29 @@ class Context:
     daemon: str = ""
     _should_stop: Callable[[], bool] = field(default=never, repr=False, compare=False)
     _progress: Callable[[float, float | None, str], None] = field(default=unheard, repr=False, compare=False)
+    queue: str = ""
+    enqueued_at: float = 0.0
+    _deadline: float | None = field(default=None, repr=False, compare=False)  # of the monotonic clock
+    _message: bytes = field(default=b"{}", repr=False, compare=False)  # with or without its arguments
+
+    @property
+    def meta(self) -> Mapping[str, str]:
+        """What the producer gave along as `meta`; empty if it gave nothing."""
+        return self._field("meta")
+
+    @property
+    def trace(self) -> Mapping[str, str]:
+        """The producer's W3C trace context (`traceparent`, `tracestate`); empty if it gave none."""
+        return self._field("trace")
+
+    def _field(self, name: str) -> dict[str, Any]:
+        from pydantic_core import from_json  # which whoever defines tasks need not have loaded
+
+        return from_json(self._message).get(name) or {}
+
+    def remaining_s(self) -> float | None:
+        """Return how many seconds are left until this run is killed, 0 or more; None if it has no timeout."""
+        return None if self._deadline is None else max(0.0, self._deadline - monotonic())
 
     @property
     def log(self) -> FilteringBoundLogger:

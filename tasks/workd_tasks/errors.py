@@ -3,6 +3,7 @@
 TaskError
 ├── TaskDefinitionError   a `@task` that cannot be: raised while its module is imported or loaded
 ├── NoContextError        `context()` outside of a running task
+├── HookError             a hook around a task failed, and with it the attempt
 ├── Retry                 raised by a task: not now, run me again
 └── Reject                raised by a task: never, this message is to be looked at by a person
 SoftTimeout               a BaseException: the time is up (see there)
@@ -35,6 +36,18 @@ class NoContextError(TaskError):
     def __reduce__(self) -> tuple[type[NoContextError], tuple[()]]:
         """Pickle without the message: the constructor takes none."""
         return type(self), ()
+
+
+class HookError(TaskError):
+    """A hook around a task failed; the message names it and says what it raised, which is the cause."""
+
+    def __init__(self, hook: str, what: str) -> None:
+        super().__init__(hook, what)
+        self.hook = hook
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"the hook {self.hook} failed: {self.what}"
 
 
 class Retry(TaskError):

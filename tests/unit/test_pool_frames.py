@@ -125,8 +125,8 @@ def test_a_large_frame_in_many_small_pieces_takes_linear_time() -> None:
 def test_jobs_are_decoded_as_they_were_encoded(
     job_id: str, task: str, attempt: int, delivery: int, message: bytes
 ) -> None:
-    body = frames.encode_job(job_id.encode(), task.encode(), attempt, delivery, message, 1, 2)
-    decoded = (job_id, task, attempt, delivery, memoryview(message), 1, 2)
+    body = frames.encode_job(job_id.encode(), task.encode(), attempt, delivery, message, 1, 2, 3, 4.5, 10**15 - 1)
+    decoded = (job_id, task, attempt, delivery, memoryview(message), 1, 2, 3, 4.5, 10**15 - 1)
     assert frames.decode_job(memoryview(body)) == decoded
 
 

@@ -9,7 +9,7 @@ from workd import excerpt
 from workd.pool import frames
 from workd.pool.child.runner import MAX_MESSAGE_BYTES, MAX_TRACEBACK_BYTES, RunnerJob, TaskRunner
 from workd.wire import ErrorInfo
-from workd_tasks import NoContextError, Reject, Retry, SoftTimeout, context, registry, signature, task
+from workd_tasks import Context, NoContextError, Reject, Retry, SoftTimeout, context, registry, signature, task
 
 
 @pytest.fixture(autouse=True)
@@ -279,6 +279,42 @@ def test_the_task_sees_its_context_and_the_next_one_does_not() -> None:
     assert reports == [(1, 2, "half")]
     with pytest.raises(NoContextError):
         context()
+
+
+def test_the_context_knows_the_queue_the_times_and_what_was_given_along() -> None:
+    found: list[Any] = []
+
+    @task
+    def look(*_: Any) -> None:
+        found.append(context())
+
+    runner = TaskRunner("d", 100, queues=("default", "images"))
+    said = {"task": "look", "meta": {"user": "zoë"}, "trace": {"traceparent": "00-1-2-01"}}
+    raw = json.dumps(said).encode()
+    runner.run(RunnerJob("1-0", "look", 1, 1, raw, queue=1, timeout_s=30.0, enqueued_ms=1500))
+    (mine,) = found
+    assert (mine.queue, mine.enqueued_at) == ("images", 1.5)
+    assert (mine.meta, mine.trace) == ({"user": "zoë"}, {"traceparent": "00-1-2-01"})
+    left_s = mine.remaining_s()
+    assert left_s is not None
+    assert 0 < left_s <= 30
+    assert Context("1-0", "look").remaining_s() is None
+    assert Context("1-0", "look", _deadline=0.0).remaining_s() == 0
+    assert Context("1-0", "look").meta == {}
+
+
+def test_the_context_of_a_long_message_does_not_hold_its_arguments() -> None:
+    found: list[Any] = []
+
+    @task
+    def length(text: str) -> None:
+        found.append(context())
+
+    raw = json.dumps({"task": "length", "args": ["x" * 5000], "meta": {"user": "zoe"}}).encode()
+    _, start, end = excerpt.read(raw)
+    TaskRunner("d", 1000).run(RunnerJob("1-0", "length", 1, 1, memoryview(raw), start, end))
+    assert found[0].meta == {"user": "zoe"}
+    assert len(found[0]._message) < 100
 
 
 def test_the_context_is_gone_after_an_exception_too() -> None:

@@ -266,7 +266,8 @@ class Boots:
         self.failed_boots += 1
         self.last_error = error
         self._first_error = self._first_error or error
-        log.error("a worker could not start", failures_in_a_row=self.failures, cause=error.cause)
+        first = {"traceback": error.traceback} if error.traceback and self.failures == 1 else {}
+        log.error("a worker could not start", failures_in_a_row=self.failures, cause=error.cause, **first)
         self.note_change()
         self._pool.owner.on_change()
 

@@ -44,8 +44,9 @@ MAX_JOINED_PAYLOAD: Final = 64 * 1024  # a larger one is written apart from its 
 
 MAX_PAYLOAD_BYTES: Final = 2**32 - 1  # what the head of a frame can say
 FRAME_HEAD: Final = struct.Struct("<IBQdd")  # payload's length, kind, key, started and ended as epoch seconds
-# attempt, delivery, length of the id and of the task's name, first and last of the arguments if they are left to it
-JOB_HEAD: Final = struct.Struct("<IIHHII")
+# attempt, delivery, length of the id and of the task's name, first and last of the arguments if they are left to it,
+# number of the queue, timeout in seconds (0: none), time of the first enqueue in epoch ms
+JOB_HEAD: Final = struct.Struct("<IIHHIIHdQ")
 
 
 def encode_frame(kind: int, key: int, started_at: float, ended_at: float, payload: bytes) -> bytes:
@@ -53,21 +54,30 @@ def encode_frame(kind: int, key: int, started_at: float, ended_at: float, payloa
     return FRAME_HEAD.pack(len(payload), kind, key, started_at, ended_at) + payload
 
 
-def encode_job(
-    job_id: bytes, task: bytes, attempt: int, delivery: int, message: bytes, start: int = 0, end: int = 0
+def encode_job(  # noqa: PLR0913, PLR0917 - the fields of the head; an object would cost more
+    job_id: bytes,
+    task: bytes,
+    attempt: int,
+    delivery: int,
+    message: bytes,
+    start: int = 0,
+    end: int = 0,
+    queue: int = 0,
+    timeout_s: float = 0.0,
+    enqueued_ms: int = 0,
 ) -> bytes:
     """Return the body of a job packet for a task message; `start` and `end` as in `excerpt.Excerpt`."""
-    head = JOB_HEAD.pack(attempt, delivery, len(job_id), len(task), start, end)
+    head = JOB_HEAD.pack(attempt, delivery, len(job_id), len(task), start, end, queue, timeout_s, enqueued_ms)
     return b"".join((head, job_id, task, message))
 
 
-def decode_job(body: memoryview) -> tuple[str, str, int, int, memoryview, int, int]:
-    """Return id, task, attempt, delivery, message, start and end of a body made by `encode_job`."""
-    attempt, delivery, id_length, task_length, start, end = JOB_HEAD.unpack_from(body)
+def decode_job(body: memoryview) -> tuple[str, str, int, int, memoryview, int, int, int, float, int]:
+    """Return what a body made by `encode_job` was made from, in the same order, with id and task as text."""
+    attempt, delivery, id_length, task_length, start, end, queue, timeout_s, enqueued_ms = JOB_HEAD.unpack_from(body)
     id_end = JOB_HEAD.size + id_length
     task_end = id_end + task_length
-    job_id = str(body[JOB_HEAD.size : id_end], "utf-8")
-    return job_id, str(body[id_end:task_end], "utf-8"), attempt, delivery, body[task_end:], start, end
+    job_id, task = str(body[JOB_HEAD.size : id_end], "utf-8"), str(body[id_end:task_end], "utf-8")
+    return job_id, task, attempt, delivery, body[task_end:], start, end, queue, timeout_s, enqueued_ms
 
 
 def spill(body: bytes, rest: bytes = b"") -> int:

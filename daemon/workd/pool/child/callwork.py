@@ -46,6 +46,9 @@ class CallWork:
         if initializer is not None:
             initializer(*initargs)
 
+    def stop(self) -> None:
+        """Do nothing: the standard library's pool has no such hook."""
+
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one call. Whatever it raises, and whatever can't be pickled, is an outcome."""
         try:

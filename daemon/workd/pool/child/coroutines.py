@@ -14,6 +14,7 @@ from workd.pool import frames
 from workd.pool.child import runner
 from workd_tasks import errors, registry
 from workd_tasks.context import current
+from workd_tasks.hooks import Round, around
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -32,18 +33,26 @@ async def run_async(tasks: TaskRunner, key: int, job: RunnerJob, soft_timeout_s:
     task = registry.get(job.task)
     if task is None:
         return frames.UNKNOWN_TASK, runner.unknown(job.task)
-    current.set(tasks.context_of(job, key))  # of this asyncio task and those that it makes
+    message = runner.message_of(job)
+    job_context = tasks.context_of(job, message, key)
+    current.set(job_context)  # of this asyncio task and those that it makes
     try:
-        call, args, kwargs = runner.bind(task, job)
-        run = task.fn(*args, **kwargs)
-        value = await (_within(run, soft_timeout_s) if soft_timeout_s else run)
+        call, args, kwargs = runner.bind(task, job, message)
+        if around:
+            with Round(job_context) as hooked:
+                hooked.value = await _within(task.fn(*args, **kwargs), soft_timeout_s)
+            value = hooked.value
+        else:
+            value = await _within(task.fn(*args, **kwargs), soft_timeout_s)
         return tasks.returned(job.task, call.dump(value))
     except BaseException as error:  # noqa: BLE001 (every end of a task is data; the loop must go on)
         return runner.raised(task, error)
 
 
 async def _within(run: Coroutine[Any, Any, Any], soft_timeout_s: float) -> Any:
-    """Await `run`, and cancel it, once, after so many seconds."""
+    """Await `run`, and cancel it, once, after so many seconds; 0: never."""
+    if not soft_timeout_s:
+        return await run
     interruptible = _Interruptible(run)
     timer = asyncio.get_running_loop().call_later(soft_timeout_s, interruptible.ring)
     try:

@@ -11,6 +11,7 @@ A `SoftTimeout` strikes only in the task's function itself (see `alarm`), and is
 from __future__ import annotations
 
 import traceback as tracebacks
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -20,13 +21,14 @@ from workd import excerpt, wire
 from workd.errors import InvalidMessageError, UnknownVersionError
 from workd.pool import frames
 from workd.pool.child import alarm
-from workd_tasks import registry, signature
+from workd_tasks import hooks, registry, signature
 from workd_tasks.context import Context, current, never, unheard
-from workd_tasks.errors import Reject, Retry, SoftTimeout
+from workd_tasks.errors import HookError, Reject, Retry, SoftTimeout
+from workd_tasks.hooks import Round, around
 from workd_tasks.signature import ArgumentsError, ResultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from workd_tasks.define import Task
@@ -35,11 +37,11 @@ MAX_MESSAGE_BYTES: Final = 4 * 1024
 MAX_TRACEBACK_BYTES: Final = 16 * 1024
 MAX_CAUSE_BYTES: Final = 1024
 _MAX_SUGGESTIONS: Final = 3
-OWN_FILES: Final = {__file__, signature.__file__}
+OWN_FILES: Final = {__file__, signature.__file__, hooks.__file__}
 
 
 class RunnerJob(NamedTuple):
-    """One job as the worker got it; `message` is the envelope, byte for byte.
+    """One job as the worker got it (see `frames.encode_job`); `message` is the envelope, byte for byte.
 
     `start` and `end` say where in it the arguments stand, if nobody has parsed them yet (see `excerpt`).
     """
@@ -51,22 +53,27 @@ class RunnerJob(NamedTuple):
     message: bytes | memoryview
     start: int = 0
     end: int = 0
+    queue: int = 0  # its number among the daemon's
+    timeout_s: float = 0.0  # 0: none
+    enqueued_ms: int = 0
 
 
 class TaskRunner:
     """Runs jobs, one after the other, in the thread that calls."""
 
-    __slots__ = ("_daemon_id", "_max_result_bytes", "_progress", "_should_stop")
+    __slots__ = ("_daemon_id", "_max_result_bytes", "_progress", "_queues", "_should_stop")
 
     def __init__(
         self,
         daemon_id: str,
         max_result_bytes: int,
         *,
+        queues: Sequence[str] = (),
         should_stop: Callable[[], bool] = never,
         progress: Callable[[float, float | None, str], None] = unheard,
     ) -> None:
         """Take what every job's context is made of, and the size over which a result is refused."""
+        self._queues = queues or ("",)
         self._daemon_id = daemon_id
         self._max_result_bytes = max_result_bytes
         self._should_stop = should_stop
@@ -77,23 +84,14 @@ class TaskRunner:
         task = registry.get(job.task)
         if task is None:
             return frames.UNKNOWN_TASK, unknown(job.task)
-        token = current.set(
-            Context(
-                job.id,
-                job.task,
-                job.attempt,
-                job.delivery,
-                self._daemon_id,
-                self._should_stop,
-                self._progress,
-            ),
-        )
+        message = message_of(job)
+        job_context = self.context_of(job, message)
+        token = current.set(job_context)
         try:
-            call = signature.of(task)
-            args, kwargs = call.bind(bytes(job.message)) if not job.end else _bind_unread(call, job)
+            call, args, kwargs = bind(task, job, message)
             try:
                 alarm.arm()
-                value = task.fn(*args, **kwargs)
+                value = task.fn(*args, **kwargs) if not around else _run_hooked(task, job_context, args, kwargs)
             finally:
                 alarm.disarm()
             payload = call.dump(value)
@@ -105,11 +103,23 @@ class TaskRunner:
             return frames.TOO_LARGE, _too_large(job.task, len(payload), self._max_result_bytes)
         return frames.RETURNED, payload
 
-    # ── for `coroutines`, which does the same in a loop ─────────────────────────────────────────────────────────
+    # ── for `coroutines` too, which does the same in a loop ─────────────────────────────────────────────────────
 
-    def context_of(self, job: RunnerJob, key: int) -> Context:  # noqa: ARG002 - the key is for who hears of wishes by it
-        """Return the context of a job that may run beside others."""
-        return Context(job.id, job.task, job.attempt, job.delivery, self._daemon_id, self._should_stop, self._progress)
+    def context_of(self, job: RunnerJob, message: bytes, key: int = 0) -> Context:  # noqa: ARG002 - see below
+        """Return the context of a job. `message` is what `message_of` returns, `key` for who hears of wishes by it."""
+        return Context(
+            job.id,
+            job.task,
+            job.attempt,
+            job.delivery,
+            self._daemon_id,
+            self._should_stop,
+            self._progress,
+            self._queues[job.queue],
+            job.enqueued_ms / 1000,
+            monotonic() + job.timeout_s if job.timeout_s else None,
+            message,
+        )
 
     def returned(self, task: str, payload: bytes) -> tuple[int, bytes]:
         """Return the outcome of a run with this value as JSON."""
@@ -118,11 +128,24 @@ class TaskRunner:
         return frames.RETURNED, payload
 
 
-def bind(task: Task, job: RunnerJob) -> tuple[signature.Signature, tuple[Any, ...], dict[str, Any]]:
+def bind(task: Task, job: RunnerJob, message: bytes) -> tuple[signature.Signature, tuple[Any, ...], dict[str, Any]]:
     """Return a task's signature and its arguments, validated; raises what `raised` knows."""
     call = signature.of(task)
-    args, kwargs = call.bind(bytes(job.message)) if not job.end else _bind_unread(call, job)
+    args, kwargs = call.bind(message) if not job.end else _bind_unread(call, job)
     return call, args, kwargs
+
+
+def message_of(job: RunnerJob) -> bytes:
+    """Return the message for the context; a long one without its arguments, which a context must not hold."""
+    if not job.end:
+        return bytes(job.message)
+    return b"[]".join((job.message[: job.start], job.message[job.end :]))
+
+
+def _run_hooked(task: Task, job: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    with Round(job) as hooked:
+        hooked.value = task.fn(*args, **kwargs)
+    return hooked.value
 
 
 class _UnreadableError(Exception):
@@ -179,6 +202,8 @@ def _is_worth_a_run(task: Task, error: BaseException) -> bool:
     The end of its time is no exception that a task thinks of in `retry_for`: it is retried as a hard timeout is,
     unless `no_retry_for` names it.
     """
+    if isinstance(error, HookError) and error.__cause__ is not None:
+        error = error.__cause__
     if task.no_retry_for and isinstance(error, task.no_retry_for):
         return False
     return task.retry_for is None or isinstance(error, (SoftTimeout, *task.retry_for))

@@ -12,7 +12,7 @@ from workd import log
 from workd.pool import frames
 from workd.pool.child import notices
 from workd.pool.child.runner import RunnerJob, TaskRunner, raised, unknown
-from workd_tasks import registry
+from workd_tasks import hooks, registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +27,13 @@ class TaskWork:
         self._run = runner.run
 
     def start(self, slot: int) -> None:
-        """Have the worker's log lines say whose they are."""
+        """Have the worker's log lines say whose they are, and run what is to run at the start of a worker."""
         log.bind(worker_pid=os.getpid(), slot=slot)
+        hooks.start_worker()
+
+    def stop(self) -> None:
+        """Run what is to run at the end of a worker."""
+        hooks.stop_worker()
 
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one task message."""
@@ -48,12 +53,22 @@ class TaskWork:
 
 
 def make(
-    modules: Sequence[str], daemon_id: str, max_result_bytes: int, log_level: str, log_format: log.LogFormat
+    modules: Sequence[str],
+    daemon_id: str,
+    max_result_bytes: int,
+    log_level: str,
+    log_format: log.LogFormat,
+    queues: Sequence[str] = (),
 ) -> tuple[TaskWork, dict[str, dict[str, Any]]]:
-    """Check every task's signature, build the validators, and return the runner and the catalogue."""
+    """Check every task's signature, build the validators, and return the runner and the catalogue.
+
+    `queues` are those of the daemon, in the order in which packets number them.
+    """
     registry.load(modules)
     if any(task.is_async for task in registry.all_tasks().values()):
         from workd.pool.child import coroutines, looping  # noqa: F401 - here, so that workers share it
-    runner = TaskRunner(daemon_id, max_result_bytes, should_stop=notices.should_stop, progress=notices.report)
+    runner = TaskRunner(
+        daemon_id, max_result_bytes, queues=queues, should_stop=notices.should_stop, progress=notices.report
+    )
     log.configure(log_level, log_format, daemon=daemon_id)  # here, so that no worker has to: that costs each 0.5 MB
     return TaskWork(runner), registry.catalogue()

@@ -52,6 +52,9 @@ class Runner(Protocol):
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one job; return the kind of frame and its payload. Must not raise for anything that a task does."""
 
+    def stop(self) -> None:
+        """Clean up, as the worker leaves by order. The supervisor kills a worker that takes too long for it."""
+
 
 def become_worker(
     slot: int, channel: socket.socket, lifeline_fd: int, nice: int, make_runner: Callable[[], Runner]
@@ -73,6 +76,7 @@ def become_worker(
         if booted is not None:
             status = EXIT_CHANNEL_BROKEN
             status = serve(channel, *booted)
+            booted[1].stop()
             multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library's workers
     except BaseException:  # noqa: BLE001 - the last frame of the process: nothing may escape into the forkserver
         print_exception()
