@@ -47,7 +47,21 @@ if TYPE_CHECKING:
         WrongKeyTypeError,
     )
     from workd.pool.local import Pool
-    from workd_tasks import Context, Reject, Retry, SoftTimeout, context, task
+    from workd_tasks import (
+        Context,
+        HookError,
+        Reject,
+        Retry,
+        SoftTimeout,
+        after_task,
+        around_task,
+        before_task,
+        context,
+        on_failure,
+        on_worker_start,
+        on_worker_stop,
+        task,
+    )
 
     __version__: str
 
@@ -66,6 +80,7 @@ __all__ = [
     "EnqueueTimeoutError",
     "FencedError",
     "Handle",
+    "HookError",
     "InvalidJobError",
     "InvalidMessageError",
     "InvalidResultError",
@@ -92,7 +107,13 @@ __all__ = [
     "WorkerDiedError",
     "WrongKeyTypeError",
     "__version__",
+    "after_task",
+    "around_task",
+    "before_task",
     "context",
+    "on_failure",
+    "on_worker_start",
+    "on_worker_stop",
     "task",
 ]
 
@@ -108,7 +129,14 @@ _ELSEWHERE = {
     "Reject": "workd_tasks",
     "Retry": "workd_tasks",
     "SoftTimeout": "workd_tasks",
+    "HookError": "workd_tasks",
+    "after_task": "workd_tasks",
+    "around_task": "workd_tasks",
+    "before_task": "workd_tasks",
     "context": "workd_tasks",
+    "on_failure": "workd_tasks",
+    "on_worker_start": "workd_tasks",
+    "on_worker_stop": "workd_tasks",
     "task": "workd_tasks",
 }
 
