@@ -4,8 +4,8 @@ Built once per task, when its module is loaded, so that processes forked later s
 binds and dumps with it; `workd schema` prints it. It never calls the task.
 
 Arguments are validated from the JSON text, strictly: `"4"` is no int, but a string is a datetime and an array
-is a tuple, since JSON has neither. Types that bring a configuration of their own (pydantic models, for one)
-keep it.
+is a tuple, since JSON has neither, and bytes are base64 (see `adapters`). Types that bring a configuration of
+their own (pydantic models, for one) keep it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ import typing
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic.experimental.arguments_schema import generate_arguments_schema
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import SchemaValidator, core_schema, from_json, to_json
 
+from workd_tasks import adapters
 from workd_tasks.errors import TaskDefinitionError, TaskError
 from workd_tasks.finite import refuse_huge_integers, refuse_non_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydantic import TypeAdapter
     from pydantic_core import CoreSchema
 
     from workd_tasks.define import Task
 
-_STRICT: Final = core_schema.CoreConfig(strict=True)
+_STRICT: Final = core_schema.CoreConfig(strict=True, val_json_bytes="base64")
 _EXACT_TYPES: Final = (int, float, str, bool, NoneType)
 _UNEXPECTED: Final = re.compile(r"UnexpectedValue\(Expected `([^`]*)`.*input_type=([^\]]*)\]\)$", re.MULTILINE)
 
@@ -208,7 +210,7 @@ def _arguments_schema(
         seen.append(name)
 
     try:
-        return generate_arguments_schema(fn, kind, parameters_callback=remember, config=ConfigDict(strict=True))
+        return generate_arguments_schema(fn, kind, parameters_callback=remember, config=adapters.STRICT)
     except Exception as error:  # whatever annotations, and the hooks of the types in them, can raise
         where = f"parameter {seen[-1]!r}" if seen else _unresolved(fn, error)
         raise _definition_error(task, where, error) from error
@@ -232,13 +234,9 @@ def _return_type(task: Task, fn: Callable[..., Any]) -> Any:
 
 def _result_adapter(task: Task, returns: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(returns, config=ConfigDict(ser_json_inf_nan="constants"))
-    except PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":
-            raise _definition_error(task, "the return annotation", error) from error
+        return adapters.adapter_of(returns)
     except Exception as error:  # as for the parameters
         raise _definition_error(task, "the return annotation", error) from error
-    return TypeAdapter(returns)  # a model brings its own configuration
 
 
 def _definition_error(task: Task, where: str, error: Exception) -> TaskDefinitionError:

@@ -15,19 +15,21 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
-from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
 from workd import wire
 from workd.client.sending import SENDING_OPTIONS, Sending
 from workd.errors import InvalidJobError, InvalidMessageError
+from workd_tasks.adapters import BYTES_MODE, adapter_of
 from workd_tasks.finite import refuse_non_finite
 from workd_tasks.options import QUEUE_RULE
 from workd_tasks.registry import task_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from pydantic import TypeAdapter
 
     from workd_tasks import Task
 
@@ -241,7 +243,7 @@ def build(of: Draft, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     if not given:
         return of.head + b"}"
     try:
-        raw = to_json(given)
+        raw = to_json(given, bytes_mode=BYTES_MODE)
     except (ValueError, RecursionError) as error:  # an unknown type, a circle, text that is not Unicode
         raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
     try:
@@ -290,7 +292,7 @@ def _check_on_the_wire(what: str, raw: bytes) -> None:
 def _return_adapter(fn: Callable[..., Any]) -> TypeAdapter[Any] | None:
     try:
         annotation = get_type_hints(fn, include_extras=True).get("return", Any)
-        return None if any(annotation is plain for plain in _PLAIN) else TypeAdapter(annotation)
+        return None if any(annotation is plain for plain in _PLAIN) else adapter_of(annotation)
     except (NameError, TypeError, PydanticUserError) as error:
         raise InvalidJobError(
             f"{_name_of(fn)}: its return annotation cannot be used ({error}); or enqueue it by name"
