@@ -27,6 +27,7 @@ lint: $(VENV)/.installed-dev ## The part of check that runs nothing
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 check-lowest: ## Run unit and contract tests with the oldest version of each dependency that pyproject.toml allows

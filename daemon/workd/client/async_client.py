@@ -15,7 +15,7 @@ from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
     from typing import Unpack
 
@@ -66,6 +66,10 @@ class AsyncClient:
         return view
 
     @overload
+    async def enqueue(
+        self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncHandle[R]: ...
+    @overload
     async def enqueue(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> AsyncHandle[R]: ...
     @overload
     async def enqueue(self, task: str, /, *args: object, **kwargs: object) -> AsyncHandle[Any]: ...
@@ -75,6 +79,10 @@ class AsyncClient:
         draft = self.draft(task)
         return await self.core.enqueue(draft, message.build(draft, args, kwargs))
 
+    @overload
+    async def enqueue_many(
+        self, task: Callable[..., Coroutine[Any, Any, R]], args_of_each: Iterable[tuple[Any, ...]], /
+    ) -> list[AsyncHandle[R]]: ...
     @overload
     async def enqueue_many(
         self, task: Callable[..., R], args_of_each: Iterable[tuple[Any, ...]], /

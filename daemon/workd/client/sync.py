@@ -16,7 +16,7 @@ from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
     from types import TracebackType
     from typing import Unpack
 
@@ -72,6 +72,8 @@ class Client:
         return view
 
     @overload
+    def enqueue(self, task: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
+    @overload
     def enqueue(self, task: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Handle[R]: ...
     @overload
     def enqueue(self, task: str, /, *args: object, **kwargs: object) -> Handle[Any]: ...
@@ -86,6 +88,10 @@ class Client:
         draft = self.draft(task)
         return self.core.enqueue(draft, message.build(draft, args, kwargs))
 
+    @overload
+    def enqueue_many(
+        self, task: Callable[..., Coroutine[Any, Any, R]], args_of_each: Iterable[tuple[Any, ...]], /
+    ) -> list[Handle[R]]: ...
     @overload
     def enqueue_many(self, task: Callable[..., R], args_of_each: Iterable[tuple[Any, ...]], /) -> list[Handle[R]]: ...
     @overload
