@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workd import faultpoints, leases, schedule
+from workd import cron, faultpoints, leases, schedule
 from workd.broker.servers import Servers
 from workd.broker.session import Session
 from workd.errors import BrokerError, FencedError, WrongKeyTypeError
@@ -191,6 +191,7 @@ class Consumer:
                     group.create_task(leases.take_over(session, dispatcher, queue, self.pulse, quiet))
                     group.create_task(schedule.move_due(session, dispatcher.alarms[queue], queue, quiet))
                     group.create_task(schedule.trim_dead(session, source.dead_limits, queue, quiet))
+                    group.create_task(cron.keep_time(session, dispatcher.timetable, queue, quiet))
                 for queue in source.inbox_queues:
                     group.create_task(schedule.move_inbox(session, queue, quiet))
         self._intake_done.set()

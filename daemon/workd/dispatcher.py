@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workd import retry
 from workd.arrivals import Arrivals
+from workd.cron import Timetable
 from workd.flights import Book, about
 from workd.log import get_logger
 from workd.pool.deaths import Crashed, Suspected
@@ -57,6 +58,7 @@ class Dispatcher:
         self.taking = {queue: asyncio.Lock() for queue in queues}
         self.clock = clock
         self.alarms = {queue: Alarm(clock) for queue in queues}
+        self.timetable = Timetable(clock)
         self.settler = Settler(self.books, self.alarms, self.room_changed.set, apart=apart)
         self._arrivals = Arrivals(self.books, limits, clerk, self)
         self._clerk = clerk

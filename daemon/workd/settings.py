@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from workd import redis_url as urls
 from workd.address import DEFAULT_HTTP, parse
+from workd.crontab import NAME_RULE, Line
 from workd.errors import SettingsError
 from workd_tasks.options import MAX_CONCURRENCY, MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
 
@@ -66,6 +67,7 @@ def _some_memory(value: int) -> int:
 QueueName = Annotated[str, StringConstraints(pattern=f"^(?:{QUEUE_RULE.pattern})$")]
 QueueNames = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 ModuleNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
+LineName = Annotated[str, StringConstraints(pattern=f"^(?:{NAME_RULE.pattern})$")]
 RedisUrl = Annotated[
     str,
     StringConstraints(strip_whitespace=True, pattern=r"^(unix|rediss?(\+(sentinel|cluster))?)://\S+$"),
@@ -145,6 +147,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: colours on a terminal, else JSON"
     )
+    schedule: dict[LineName, Line] = Field(
+        default_factory=dict, description="jobs at certain times: a table [schedule.NAME] for each, in the file"
+    )
     require_redis: bool = Field(
         default=False, description="end at start when Redis does not answer, instead of trying on"
     )
@@ -196,7 +201,9 @@ def variable(name: str) -> str:
 
 
 def masked(name: str, value: object) -> object:
-    """Hide what must not be printed: the password in a URL. The rest of the URL is what people look for."""
+    """Return a value as plain data, without what must not be printed: the password in a URL, and no more of it."""
+    if name == "schedule" and isinstance(value, dict):
+        return {line: one.model_dump(mode="json", exclude_unset=True) for line, one in value.items()}
     if name not in SECRETS:
         return value
     hidden = re.sub(r"(://[^:/@\s]*:)\S*(@)", r"\1***\2", str(value))
@@ -262,8 +269,11 @@ def _settings_error(error: ValidationError, values: Mapping[str, Any], origins: 
     more = f" (and {len(others)} more)" if others else ""
     if name not in Settings.model_fields:
         return SettingsError(name, f"there is no such setting, from {origins[name]}{nearest(name, names())}{more}")
-    given = "" if name in SECRETS else f"{values.get(name)!r} "
     reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if name == "schedule":  # a table of tables: the path says which word of which line
+        path = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        return SettingsError(path, f"{reason} (from {origins[name]}){more}")
+    given = "" if name in SECRETS else f"{values.get(name)!r} "
     return SettingsError(name, f"{reason} ({given}from {origins[name]}){more}")
 
 

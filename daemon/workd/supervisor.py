@@ -161,6 +161,7 @@ class Supervisor:
         else:
             _log.warning("the task modules define no task: every message will be a dead letter")
         self._dispatcher.attach(self._pool, catalogue)
+        self._dispatcher.timetable.take(settings.schedule, settings.queues, catalogue)
         return True
 
     async def _run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -120,8 +120,8 @@ def test_an_editor_mends_a_message_or_changes_nothing(
         "import sys, pathlib; p = pathlib.Path(sys.argv[1]); p.write_text(p.read_text().replace('4', '5'))"
     )
     assert app.call(["dead", "edit", entry_id]) == Exit.OK
-    [(_, fields)] = valkey.client().xrange(keys.stream("default"))  # type: ignore[misc]
-    assert fields is not None
+    found: Any = valkey.client().xrange(keys.stream("default"))
+    [(_, fields)] = found
     assert json.loads(fields[b"m"]) == {"task": "square", "args": [5]}
     monkeypatch.setenv("EDITOR", str(tmp_path / "absent"))
     assert app.call(["dead", "edit", lay(valkey)]) == Exit.USAGE

@@ -17,12 +17,12 @@ class _Asked:
         self._client = client
 
     def call(self, command: tuple[Any, ...]) -> Any:
-        first_line = b"#!lua "  # which fakeredis takes for Lua
-        words = [
-            word.replace(first_line, b"--lua ", 1) if isinstance(word, bytes) and word[:6] == first_line else word
-            for word in command
-        ]
-        return self._client.execute_command(*words)
+        return self._client.execute_command(*map(_without_flags, command))
+
+
+def _without_flags(word: Any) -> Any:
+    """Turn the first line of a script, which fakeredis takes for Lua, into a comment."""
+    return b"--lua " + word[6:] if isinstance(word, bytes) and word[:6] == b"#!lua " else word
 
 
 def link(store: Store) -> Any:

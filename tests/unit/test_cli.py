@@ -104,7 +104,8 @@ def test_warnings_about_settings_are_logged(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_setting_is_a_flag_of_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.call(["run", "--help"]) == 0
     words = capsys.readouterr().out.split()
-    assert [name for name in settings.names() if name != "modules" and settings.flag(name) not in words] == []
+    without = {"modules", "schedule"}  # arguments, and a table of the file
+    assert [name for name in settings.names() if name not in without and settings.flag(name) not in words] == []
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["enqueue"], ["config"], ["schema"], ["demo"]])
@@ -225,6 +226,22 @@ def test_config_prints_json_for_programs(capsys: pytest.CaptureFixture[str]) -> 
     assert app.call(["config", "--json", "--queues", "a,b"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["queues"] == {"value": ["a", "b"], "origin": "--queues"}
+
+
+def test_config_prints_a_schedule_as_toml_that_can_be_read_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "workd.toml"
+    file.write_text(
+        '[schedule.nightly]\ntask = "report"\ncron = "0 3 * * *"\nargs = ["😀", [1, 2.5]]\n'
+        "kwargs = { deep = { er = true } }\n"
+    )
+    assert app.call(["config", "--config", str(file)]) == 0
+    written = tomllib.loads(capsys.readouterr().out)
+    assert written["schedule"] == tomllib.loads(file.read_text())["schedule"]
+    assert app.call(["config", "--config", str(file), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["schedule"]
+    assert shown == {"value": written["schedule"], "origin": str(file)}
 
 
 # ── schema

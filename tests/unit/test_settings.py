@@ -190,3 +190,35 @@ def test_what_is_shown_can_be_read_again(config: Path) -> None:
 
 def test_every_setting_says_what_it_is_for() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_schedule_is_read_from_tables_of_the_file(config: Path) -> None:
+    config.write_text(
+        '[schedule.nightly]\ntask = "report"\ncron = "0 3 * * *"\ntimezone = "Europe/Berlin"\n'
+        '[schedule."each.minute"]\ntask = "tick"\ncron = "* * * * *"\nargs = [1]\ncatch_up = "all"\n'
+    )
+    schedule = load({}, config).settings.schedule
+    assert list(schedule) == ["nightly", "each.minute"]
+    assert (schedule["nightly"].timezone, schedule["nightly"].catch_up) == ("Europe/Berlin", "last")
+    assert (schedule["each.minute"].args, schedule["each.minute"].catch_up) == ((1,), "all")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[schedule.nightly]\ntask = "report"\ncron = "0 0 30 2 *"', "schedule.nightly: '0 0 30 2 *' is no cron line"),
+        (
+            '[schedule.nightly]\ntask = "report"\ncron = "@daily"\ntimezone = "Mars"',
+            "schedule.nightly.timezone: there is no time zone 'Mars'",
+        ),
+        ('[schedule.nightly]\ntask = "report"', "schedule.nightly.cron: Field required"),
+        ('[schedule.nightly]\ntask = "r"\ncron = "@daily"\nwhen = 1', "schedule.nightly.when: Extra inputs"),
+        ('[schedule."no name"]\ntask = "r"\ncron = "@daily"', "schedule.no name: String should match"),
+        ("schedule = 3", "schedule: should be a valid dictionary"),
+    ],
+)
+def test_a_line_of_the_schedule_that_is_wrong_is_named(table: str, said: str, config: Path) -> None:
+    config.write_text(table)
+    told = refusal({}, config)
+    assert said in told
+    assert str(config) in told

@@ -49,6 +49,11 @@ def leases(queue: str) -> str:
     return f"workd:{{{queue}}}:leases"
 
 
+def cron(queue: str) -> str:
+    """Return the key of the hash of a schedule's line to its last fire time."""
+    return f"workd:{{{queue}}}:cron"
+
+
 def result(queue: str, job_id: str) -> str:
     """Return the key of a job's outcome."""
     return f"workd:{{{queue}}}:result:{job_id}"

@@ -41,6 +41,8 @@ class Script:
 
 
 ADMIT: Final = Script.load("admit")
+CRON_FIRE: Final = Script.load("cron_fire")
+CRON_MARKS: Final = Script.load("cron_marks")
 DEPART: Final = Script.load("depart")
 ENTRIES: Final = Script.load("entries")
 MOVE_DUE: Final = Script.load("move_due")

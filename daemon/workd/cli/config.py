@@ -19,9 +19,9 @@ def config(
 ) -> None:
     """Print the effective settings as TOML, each with its origin."""
     loaded = settings.load(flags, config)
-    values = {name: json.dumps(value) for name, value in loaded.shown().items()}  # JSON values are TOML values
+    values = {name: _toml(value) for name, value in loaded.shown().items()}
     if as_json:
-        shown = {name: {"value": json.loads(text), "origin": loaded.origins[name]} for name, text in values.items()}
+        shown = {name: {"value": value, "origin": loaded.origins[name]} for name, value in loaded.shown().items()}
         typer.echo(json.dumps(shown, indent=2))
         return
     width = max(len(f"{name} = {text}") for name, text in values.items())
@@ -29,3 +29,19 @@ def config(
         typer.echo(f"{f'{name} = {text}':<{width}}  # {loaded.origins[name]}")
     for warning in loaded.warnings:
         typer.echo(f"workd: {warning}", err=True)
+
+
+def _toml(value: object) -> str:
+    """Write plain data as TOML in one line: as JSON, but for tables, and for null, which it has not."""
+    match value:
+        case dict():
+            pairs = (
+                f"{json.dumps(key, ensure_ascii=False)} = {_toml(item)}"
+                for key, item in value.items()
+                if item is not None
+            )
+            return f"{{{', '.join(pairs)}}}"
+        case list() | tuple():
+            return f"[{', '.join(_toml(item) for item in value)}]"
+        case _:
+            return json.dumps(value, ensure_ascii=False)  # TOML knows no surrogates

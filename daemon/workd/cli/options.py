@@ -26,12 +26,12 @@ ConfigFile = Annotated[
         help=f"a TOML file with settings; without it {settings.DEFAULT_CONFIG}, if there is one",
     ),
 ]
-_POSITIONAL = frozenset({"modules"})  # named on the command line as arguments
+_NO_FLAG = frozenset({"modules", "schedule"})  # named on the command line as arguments; a table of a file
 
 
 def settings_flags(*only: str) -> Callable[[Command], Command]:
     """Replace a command's `**flags` by a flag for each setting, or for those in `only`."""
-    chosen = only or tuple(name for name in settings.names() if name not in _POSITIONAL)
+    chosen = only or tuple(name for name in settings.names() if name not in _NO_FLAG)
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True).parameters.values()

@@ -1,0 +1,30 @@
+-- Enqueue the jobs of fire times that have come, each once, whoever is first.
+--
+-- KEYS  1 stream  2 leases  3 marks (see cron_marks.lua)
+-- ARGV  1 daemon  2.. per fire time: name of the line, epoch s, word for its fire times, message
+--
+-- Returns {1} when fenced, else {0, server ms, per fire time: 1 enqueued, 0 had been before, 2 is yet to come, or an error}
+--
+-- Invariant: a mark only goes forward, and is written in the script that enqueues: of all daemons one enqueues a fire time,
+-- also if a clock is wrong or one comes late. What Redis refuses leaves the mark, so it is tried again. Without a first line
+-- of flags: a full memory refuses these messages as any producer's, and the rest of the daemon goes on.
+
+local stream, leases, marks, me = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+if not redis.call('HGET', leases, me) then return {1} end
+
+local time = redis.call('TIME')
+local answer = {0, time[1] * 1000 + math.floor(time[2] / 1000)}
+
+local function fire(name, at_s, word, message)
+  if tonumber(at_s) > tonumber(time[1]) then return 2 end
+  local mark = redis.pcall('HGET', marks, name)
+  if type(mark) == 'table' then return marks .. ': ' .. tostring(mark.err) end
+  if mark and (tonumber(string.match(mark, '^%d+')) or 0) >= tonumber(at_s) then return 0 end
+  local entry = redis.pcall('XADD', stream, '*', 'm', message)
+  if type(entry) == 'table' then return stream .. ': ' .. tostring(entry.err) end
+  redis.call('HSET', marks, name, at_s .. ' ' .. word)
+  return 1
+end
+
+for i = 2, #ARGV, 4 do answer[#answer + 1] = fire(unpack(ARGV, i, i + 3)) end
+return answer

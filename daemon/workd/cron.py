@@ -1,0 +1,173 @@
+"""The schedule at work: which fire times have come, and having them enqueued, once over the fleet and without a leader.
+
+Every daemon that serves a queue works out the fire times of that queue's lines for itself and, when one has come by the
+server's clock, asks Redis to enqueue its job; the script lets the first one do it. A loop per queue, a part of the
+session. Between two fire times nothing is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from workd.broker.firing import Fired, Firing
+from workd.crontab import job_id
+from workd.errors import FencedError
+from workd.log import get_logger
+from workd.schedule import until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from workd.broker.firing import FireReply
+    from workd.broker.session import Session
+    from workd.clock import Clock
+    from workd.crontab import Line
+
+ON_TIME_S: Final = 10
+"""What is late by no more has not been missed: a full pool, a restart of Redis, another daemon's turn."""
+LONGEST_SLEEP_S: Final = 60.0  # a host that slept, or whose clock was set, is right again by then
+REFUSED_PAUSE_S: Final = 1.0
+EARLY_PAUSE_S: Final = 0.05
+_QUICK_S: Final = 120  # further back, finding what was missed may take milliseconds: not in the loop's thread
+_DEFAULT_QUEUE: Final = "default"
+
+log = get_logger("workd.cron")
+
+
+@dataclass(slots=True)
+class _Post:
+    """One line on duty. Times are epoch seconds; written by its queue's loop alone."""
+
+    name: str
+    line: Line
+    last_s: int = 0  # up to here all is done; 0: Redis has not been asked yet
+    next_s: int | None = None
+
+    def done(self, at_s: int) -> None:
+        """Look forward from here."""
+        if at_s >= self.last_s:
+            self.last_s = at_s
+            self.next_s = self.line.times.after(at_s)
+
+
+class Timetable:
+    """The lines that this daemon fires, by queue; what it knows of them outlives a session."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Begin with none."""
+        self.clock = clock
+        self._posts: dict[str, list[_Post]] = {}
+        self._off: dict[str, list[str]] = {}
+
+    def take(
+        self, lines: Mapping[str, Line], queues: Sequence[str], catalogue: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        """Take the lines of the queues that this daemon serves, and say which it does not fire, or cannot run."""
+        for name, line in lines.items():
+            queue = line.queue or catalogue.get(line.task, {}).get("queue") or _DEFAULT_QUEUE
+            if not line.enabled:
+                self._off.setdefault(queue, []).append(name)
+                continue
+            if queue not in queues:
+                log.warning("a line of the schedule is left to who serves its queue", line=name, queue=queue)
+                continue
+            if line.task not in catalogue:
+                log.warning("a line of the schedule has a task that is not known here", line=name, task=line.task)
+            self._posts.setdefault(queue, []).append(_Post(name, line))
+
+    def has(self, queue: str) -> bool:
+        """Say whether there is anything to do for a queue."""
+        return queue in self._posts or queue in self._off
+
+    async def open(self, session: Session, queue: str) -> None:
+        """Ask, at the first connection, where the lines stand; after that this daemon knows it best."""
+        posts = [post for post in self._posts.get(queue, ()) if not post.last_s]
+        words = {post.name: post.line.fingerprint for post in posts} | dict.fromkeys(self._off.get(queue, ()), "")
+        if not words:
+            return
+        marks = await session.cron_marks(queue, words)
+        if marks is None:
+            raise FencedError(queue)
+        self._off.pop(queue, None)
+        for post in posts:
+            post.done(marks[post.name])
+
+    async def due(self, queue: str) -> list[Firing]:
+        """Return what is to be enqueued now, in order of time for each line; what is dropped is said and done with."""
+        now_s = int(self.clock.now_s())
+        firings: list[Firing] = []
+        for post in self._posts.get(queue, ()):
+            if post.next_s is None or post.next_s > now_s:
+                continue
+            if now_s - post.last_s > _QUICK_S:
+                times = await asyncio.to_thread(_choose, post.line, post.last_s, now_s)
+            else:
+                times = _choose(post.line, post.last_s, now_s)
+            firings += [
+                Firing(post.name, at_s, post.line.fingerprint, post.line.message(post.name, at_s)) for at_s in times
+            ]
+            if not times:
+                log.warning("fire times were missed", line=post.name, first=job_id(post.name, post.next_s))
+                post.done(now_s)
+        return firings
+
+    def note(self, queue: str, firings: Sequence[Firing], reply: FireReply) -> None:
+        """Take what became of them; what was refused, and what comes after it in its line, is due again."""
+        stopped: set[str] = set()
+        posts = {post.name: post for post in self._posts[queue]}
+        for firing, fired in zip(firings, reply.fired, strict=True):
+            if fired in (Fired.REFUSED, Fired.TOO_EARLY):
+                stopped.add(firing.name)
+            elif firing.name not in stopped:
+                posts[firing.name].done(firing.at_s)
+                if fired is Fired.NOW:
+                    log.info("fired", line=firing.name, job_id=job_id(firing.name, firing.at_s), queue=queue)
+
+    def sleep_s(self, queue: str) -> float:
+        """Return how long there is nothing to do."""
+        nexts = [post.next_s for post in self._posts.get(queue, ()) if post.next_s is not None]
+        left_s = min(nexts) - self.clock.now_s() if nexts else LONGEST_SLEEP_S
+        return min(max(left_s, 0.0), LONGEST_SLEEP_S)
+
+
+def _choose(line: Line, last_s: int, now_s: int) -> list[int]:
+    """Return which fire times after the last one and up to now are to be enqueued.
+
+    What is on time always is. Of what was missed, by an outage or a rest, the policy says how much.
+    """
+    times = line.times
+    on_time_from_s = max(last_s, now_s - ON_TIME_S)
+    on_time = times.latest(on_time_from_s, now_s, ON_TIME_S + 1)
+    if on_time_from_s == last_s or line.catch_up == "none" or (line.catch_up == "last" and on_time):
+        return on_time
+    most = 1 if line.catch_up == "last" else max(0, line.catch_up_max - len(on_time))
+    return [*(times.latest(last_s, on_time_from_s, most) if most else ()), *on_time]
+
+
+async def keep_time(session: Session, timetable: Timetable, queue: str, quiet: asyncio.Event) -> None:
+    """Enqueue the jobs of a queue's lines when their time comes, until `quiet`."""
+    if not timetable.has(queue):
+        return
+    await timetable.open(session, queue)
+    while not quiet.is_set():
+        pause_s = 0.0
+        if firings := await timetable.due(queue):
+            pause_s = await _fire(session, timetable, queue, firings)
+        await until(quiet, asyncio.sleep(max(pause_s, timetable.sleep_s(queue))))
+
+
+async def _fire(session: Session, timetable: Timetable, queue: str, firings: Sequence[Firing]) -> float:
+    """Have these enqueued; return how long to wait before trying again what was not."""
+    reply = await session.cron_fire(queue, firings)
+    if reply.fenced:
+        raise FencedError(queue)
+    timetable.note(queue, firings, reply)
+    if reply.errors:
+        log.error("a job of the schedule could not be enqueued; trying again", queue=queue, error=reply.errors[0])
+        return REFUSED_PAUSE_S
+    if Fired.TOO_EARLY in reply.fired:
+        timetable.clock.set_by(reply.server_ms)  # ours was ahead
+        return EARLY_PAUSE_S
+    return 0.0
