@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from workd.broker import firing
 from workd.broker.firing import Fired, Firing
 from workd.crontab import job_id
 from workd.errors import FencedError
@@ -87,7 +88,7 @@ class Timetable:
         words = {post.name: post.line.fingerprint for post in posts} | dict.fromkeys(self._off.get(queue, ()), "")
         if not words:
             return
-        marks = await session.cron_marks(queue, words)
+        marks = await firing.marks(session, queue, words)
         if marks is None:
             raise FencedError(queue)
         self._off.pop(queue, None)
@@ -117,13 +118,13 @@ class Timetable:
         """Take what became of them; what was refused, and what comes after it in its line, is due again."""
         stopped: set[str] = set()
         posts = {post.name: post for post in self._posts[queue]}
-        for firing, fired in zip(firings, reply.fired, strict=True):
+        for one, fired in zip(firings, reply.fired, strict=True):
             if fired in (Fired.REFUSED, Fired.TOO_EARLY):
-                stopped.add(firing.name)
-            elif firing.name not in stopped:
-                posts[firing.name].done(firing.at_s)
+                stopped.add(one.name)
+            elif one.name not in stopped:
+                posts[one.name].done(one.at_s)
                 if fired is Fired.NOW:
-                    log.info("fired", line=firing.name, job_id=job_id(firing.name, firing.at_s), queue=queue)
+                    log.info("fired", line=one.name, job_id=job_id(one.name, one.at_s), queue=queue)
 
     def sleep_s(self, queue: str) -> float:
         """Return how long there is nothing to do."""
@@ -160,7 +161,7 @@ async def keep_time(session: Session, timetable: Timetable, queue: str, quiet: a
 
 async def _fire(session: Session, timetable: Timetable, queue: str, firings: Sequence[Firing]) -> float:
     """Have these enqueued; return how long to wait before trying again what was not."""
-    reply = await session.cron_fire(queue, firings)
+    reply = await firing.fire(session, queue, firings)
     if reply.fenced:
         raise FencedError(queue)
     timetable.note(queue, firings, reply)

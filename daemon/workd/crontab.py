@@ -40,7 +40,8 @@ _FIRST_WINDOW_S: Final = 64
 _MAX_EXPIRES_S: Final = 366 * 86_400
 
 
-def _zone(name: str) -> tzinfo:
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone; ValueError if there is none of that name here."""
     if name == "UTC":  # known without a database of zones
         return UTC
     from zoneinfo import ZoneInfo
@@ -61,7 +62,7 @@ class Times:
 
         self._cronsim = CronSim
         self._expression = _NICKNAMES.get(expression.strip().lower(), expression)
-        self._zone = _zone(timezone)
+        self._zone = zone_of(timezone)
         try:
             first = self.after(0)
         except CronSimError as error:
@@ -104,7 +105,7 @@ def times_of(expression: str, timezone: str) -> Times:
 
 
 def _checked_timezone(name: str) -> str:
-    _zone(name)
+    zone_of(name)
     return name
 
 

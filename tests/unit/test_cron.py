@@ -9,6 +9,7 @@ import pytest
 
 from support.waiting import eventually_async
 from workd import cron
+from workd.broker import firing
 from workd.broker.firing import Fired, FireReply, Firing
 from workd.clock import Clock
 from workd.cron import Timetable, keep_time
@@ -40,7 +41,7 @@ class HandClock(Clock):
 
 
 class Marks:
-    """What Redis knows of a queue's lines, and what was enqueued; answers like a session."""
+    """What Redis knows of a queue's lines, and what was enqueued; in place of what asks it."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
@@ -51,7 +52,7 @@ class Marks:
         self.fenced = False
         self.ahead_s = 0
 
-    async def cron_marks(self, queue: str, words: Mapping[str, str]) -> dict[str, int] | None:
+    async def marks(self, session: object, queue: str, words: Mapping[str, str]) -> dict[str, int] | None:
         self.asked.append(words)
         if self.fenced:
             return None
@@ -59,7 +60,7 @@ class Marks:
             name: self.last.setdefault(name, int(self.clock.now_s())) if word else 0 for name, word in words.items()
         }
 
-    async def cron_fire(self, queue: str, firings: Sequence[Firing]) -> FireReply:
+    async def fire(self, session: object, queue: str, firings: Sequence[Firing]) -> FireReply:
         if self.fenced:
             return FireReply(fenced=True)
         now_s = self.clock.now_s() - self.ahead_s
@@ -108,8 +109,11 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def marks(clock: HandClock) -> Marks:
-    return Marks(clock)
+def marks(clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> Marks:
+    marks = Marks(clock)
+    monkeypatch.setattr(firing, "marks", marks.marks)
+    monkeypatch.setattr(firing, "fire", marks.fire)
+    return marks
 
 
 async def test_a_line_fires_when_its_time_comes_and_once(clock: HandClock, marks: Marks) -> None:

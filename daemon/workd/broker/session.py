@@ -11,15 +11,15 @@ It must never run a job, decide about one, or write a key except through a scrip
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from workd import redis_url
-from workd.broker import entries, faults, firing, keys, ops, scripts
+from workd.broker import entries, faults, keys, ops, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
 from workd.broker.link import Connector, Link
@@ -35,6 +35,8 @@ from workd.broker.ops import (
 )
 from workd.broker.servers import Servers
 from workd.errors import BrokerUnavailableError, WrongKeyTypeError
+
+T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 5.0
 SEEN_MS: Final = 3_600_000
@@ -274,15 +276,10 @@ class Session:
             trimmed: int = await scripts.TRIM_DEAD.call(self._shared, names, max_bytes, int(max_age_s * 1000))
         return trimmed
 
-    async def cron_marks(self, queue: str, words: Mapping[str, str]) -> dict[str, int] | None:
-        """Return when each line of the schedule has last fired, in epoch s: now for a new one. None when fenced."""
-        async with self._asking("asking when the schedule has fired", queue):
-            return await firing.marks(self._shared, self._daemon_id, queue, words)
-
-    async def cron_fire(self, queue: str, firings: Sequence[firing.Firing]) -> firing.FireReply:
-        """Enqueue the jobs of fire times that have come, each once over the fleet; asking twice is harmless."""
-        async with self._asking("firing the schedule", queue):
-            return await firing.fire(self._shared, self._daemon_id, queue, firings)
+    async def ask(self, doing: str, queue: str, call: Callable[[Link, str], Awaitable[T]]) -> T:
+        """Have another part of the broker ask over the shared connection, in this daemon's name."""
+        async with self._asking(doing, queue):
+            return await call(self._shared, self._daemon_id)
 
     async def depart(self, queue: str) -> bool:
         """Give up our lease for good, if nothing is pending for us; False if something is."""

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from workd import errors
-from workd.cli import config, dead, demo, enqueue, queues, run, schema
+from workd.cli import config, dead, demo, enqueue, queues, run, schedule, schema
 from workd.exits import Exit
 from workd_tasks import TaskError
 
@@ -30,6 +30,7 @@ app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
 app.add_typer(dead.app, name="dead")
 app.add_typer(queues.app, name="queues")
+app.add_typer(schedule.app, name="schedule")
 
 _NEGATIVE_NUMBER = re.compile(r"-\d")
 _FOREIGN_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -86,6 +86,14 @@ class QueueCare:
         names = (*(place(queue) for place in places), f"{keys.prefix(queue)}paused", keys.dead_trimmed(queue))
         return queue_state.read(queue, scripts.call(self._link, "queue_state", names, keys.GROUP, WAITING))
 
+    def fired(self, queue: str) -> dict[str, int]:
+        """Say up to when each line of the schedule is done, in epoch seconds: its last fire time, or its beginning."""
+        check_queue(queue)
+        words = self._link.call(("HGETALL", keys.cron(queue)))
+        marks = zip(words[::2], words[1::2], strict=True)
+        told = ((name.decode(errors="replace"), mark.partition(b" ")[0]) for name, mark in marks)
+        return {name: int(at_s) for name, at_s in told if at_s.isdigit()}
+
     def purge(
         self,
         queue: str,
