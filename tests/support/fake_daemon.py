@@ -26,6 +26,7 @@ class FakeDaemon:
         self._queues = queues or ("default",)
         self._free = threading.Event()
         self._free.set()
+        self._turning = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fake-daemon")
 
@@ -40,8 +41,10 @@ class FakeDaemon:
         self._client.close()
 
     def hold(self) -> None:
-        """Take no jobs until `release`."""
+        """Take no jobs until `release`; returns when the job that is being taken has ended."""
         self._free.clear()
+        with self._turning:
+            pass
 
     def release(self) -> None:
         """Take jobs again."""
@@ -50,7 +53,10 @@ class FakeDaemon:
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                if self._free.wait() and not sum(self._turn(queue) for queue in self._queues):
+                self._free.wait()
+                with self._turning:
+                    busy = self._free.is_set() and sum(self._turn(queue) for queue in self._queues)
+                if not busy:
                     time.sleep(0.002)
             except redis.ConnectionError:  # tests stop servers
                 time.sleep(0.02)
