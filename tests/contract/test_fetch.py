@@ -50,6 +50,7 @@ async def test_no_more_than_asked_for_and_in_order_of_arrival(store: Store) -> N
 
 
 async def test_several_queues_are_read_in_the_order_given_and_counted_together(store: Store) -> None:
+    store.need_one_server()
     client = store.client()
     async with store.session() as session:
         for queue in ("first", "second"):

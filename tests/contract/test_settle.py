@@ -229,6 +229,7 @@ async def test_claims_of_another_job_are_not_released(store: Store) -> None:
 
 
 async def test_two_queues_are_two_worlds(store: Store) -> None:
+    store.need_one_server()
     client = store.client()
     async with store.session() as session:
         await session.register(QUEUE)

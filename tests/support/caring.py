@@ -4,7 +4,7 @@ from typing import Any
 
 from support.stores import Store
 from workd.client.dead_letters import DeadLetters
-from workd.client.link import Link
+from workd.client.links import link_to
 from workd.client.queue_care import QueueCare
 
 DEADLINE_S = 10.0
@@ -27,7 +27,7 @@ def _without_flags(word: Any) -> Any:
 
 def link(store: Store) -> Any:
     """Return what asks this store."""
-    return Link(store.server.unix_url, DEADLINE_S) if store.server is not None else _Asked(store.client())
+    return link_to(store.url, DEADLINE_S) if store.server is not None else _Asked(store.client())
 
 
 def dead_letters(store: Store) -> DeadLetters:

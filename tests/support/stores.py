@@ -1,4 +1,4 @@
-"""The three stores that the contract suite runs against: fakeredis, Redis and Valkey, behind one face."""
+"""The stores that the contract suite runs against: fakeredis, real servers, and several of them, behind one face."""
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import fakeredis
+import pytest
 from fakeredis.aioredis import FakeAsyncRedisConnection
 
 from support.servers import Server
@@ -28,8 +29,20 @@ class Store:
     """Somewhere to keep the jobs of one test. `client()` looks at it from outside, `session()` is what is tested."""
 
     name: str
-    server: Server | None = None
+    server: Server | None = None  # of several, the one that has the queue `default`
+    redis_url: str = ""  # where that is not the server's socket
     fake: fakeredis.FakeServer = field(default_factory=fakeredis.FakeServer)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, for all but fakeredis."""
+        assert self.server is not None
+        return self.redis_url or self.server.unix_url
+
+    def need_one_server(self) -> None:
+        """Skip what is about two queues of one session: in a Cluster each queue has a session of its own."""
+        if self.name == "cluster":
+            pytest.skip("in a Cluster each queue has a session of its own")
 
     def client(self) -> Any:  # redis-py types every reply as a union of all modes
         if self.server is not None:
@@ -39,7 +52,7 @@ class Store:
     async def open(self, daemon_id: str = "me", lease_s: float = LEASE_S) -> Session:
         """Return a new session; the caller closes it."""
         if self.server is not None:
-            return await Session.open(self.server.unix_url, daemon_id, lease_s)
+            return await Session.open(self.url, daemon_id, lease_s, queue="default")
         return await Session.open("fake://", daemon_id, lease_s, connect=self._fake_connection)
 
     @asynccontextmanager

@@ -109,6 +109,8 @@ class Fetcher:
 def _entries(queues: Sequence[str], streams: Sequence[str], reply: Any) -> list[Entry]:
     if not reply:
         return []
+    if isinstance(reply, dict):  # RESP3
+        reply = list(reply.items())
     if len(queues) == 1:
         return entries.from_read(queues[0], reply[0][1])
     by_key = dict(zip(streams, queues, strict=True))

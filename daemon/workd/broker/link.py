@@ -1,9 +1,9 @@
 """One connection to Redis: a command goes out, its reply comes back, and a connection in doubt is never used again.
 
 Used by the session and its parts. redis-py opens the connection, signs in, and tells errors apart; `replies.py` does
-the rest: no pool, no retries (what has been sent may have been done), no conversion of replies. RESP2 and bytes
-everywhere, since that is what scripts see on every server and what costs least to read. Replies that are errors are
-raised as redis-py's; `faults.told` makes ours of them.
+the rest: no pool, no retries (what has been sent may have been done), no conversion of replies. Bytes everywhere.
+RESP2, which costs least to read, unless the URL asks for RESP3 (`protocol=3`); only reads of streams look different
+then. Replies that are errors are raised as redis-py's; `faults.told` makes ours of them.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd import redis_url
 from workd.broker.ops import Argument
+from workd.broker.pushes import without_pushes
 from workd.broker.replies import Replies
 from workd.errors import SettingsError
 
@@ -28,7 +29,6 @@ Connector: TypeAlias = Callable[[], AbstractConnection]
 def connector(url: str, connect_timeout_s: float, client_name: str) -> Connector:
     """Return what makes connections to this URL; the URL cannot change what the rest of the broker relies on."""
     fixed = {
-        "protocol": 2,
         "socket_timeout": None,  # every call brings its own deadline
         "socket_connect_timeout": connect_timeout_s,
         "health_check_interval": 0,
@@ -39,7 +39,8 @@ def connector(url: str, connect_timeout_s: float, client_name: str) -> Connector
     }
     try:
         pool = ConnectionPool.from_url(redis_url.checked(url))
-        pool.connection_kwargs |= fixed
+        pool.connection_kwargs = without_pushes(pool.connection_kwargs) | fixed
+        pool.connection_kwargs.setdefault("protocol", 2)  # what costs least to read
         # Made, not connected: redis-py refuses here what it refuses at all.
         pool.make_connection()  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001  (whatever it is, it comes of the URL)

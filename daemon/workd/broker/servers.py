@@ -11,22 +11,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, NoReturn
 
-from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from workd import redis_url
 from workd.broker import keys
 from workd.broker.link import Connector, Link, connector
+from workd.broker.slots import Address, holder, read_slots, slot_of
 from workd.errors import BrokerUnavailableError
-
-Address = tuple[str, int]
 
 SEED_S: Final = 2.0
 """How long one seed may take to answer: it may hang, and the next one may not."""
 WATCH_S: Final = 1.0
 """How often the Sentinels are asked whether our master is still the one."""
-CLUSTER_SLOTS: Final = 16_384
 
 
 class Servers:
@@ -95,27 +92,15 @@ class Servers:
         return await _first_answer(several.seeds, several.sentinel_url, client_name, ask, unknown)
 
     async def _node_of(self, several: redis_url.Several, queue: str, client_name: str) -> Address:
-        slot = key_slot(keys.stream(queue).encode(), CLUSTER_SLOTS)
+        slot = slot_of(keys.stream(queue))
 
         async def ask(link: Link, asked_host: str) -> Address | None:
             nodes = read_slots(await link.call(b"CLUSTER", b"SLOTS"), asked_host)
             self._nodes = {node for _, _, node in nodes}
-            return next((node for first, last, node in nodes if first <= slot <= last), None)
+            return holder(nodes, slot)
 
         seeds = tuple({*several.seeds, *self._nodes})
         return await _first_answer(seeds, several.node_url, client_name, ask, f"knows no node for slot {slot}")
-
-
-def read_slots(reply: Any, asked_host: str) -> list[tuple[int, int, Address]]:
-    """Return first slot, last slot and master of each range in an answer to CLUSTER SLOTS.
-
-    A node that does not know its own name, or is told to give none, is where we have asked.
-    """
-    ranges = []
-    for first, last, (host, port, *_), *_ in reply:
-        name = b"" if host in (None, b"?") else host
-        ranges.append((first, last, (name.decode() or asked_host, port)))
-    return ranges
 
 
 async def _first_answer(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Self
 
 from workd.client.dead_letters import DeadLetters
-from workd.client.link import Link
+from workd.client.links import link_to
 from workd.client.queue_care import QueueCare
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Admin:
 
     def __init__(self, url: str, *, deadline_s: float = DEADLINE_S) -> None:
         """Check the URL; SettingsError if it is none. No single call takes longer than `deadline_s`."""
-        self._link = Link(url, deadline_s)
+        self._link = link_to(url, deadline_s)
         self.dead, self.queues = _parts(self._link)
 
     def close(self) -> None:

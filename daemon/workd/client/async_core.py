@@ -12,8 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from workd.client import commands
-from workd.client.async_link import AsyncLink
-from workd.client.async_reader import AsyncReplyReader
+from workd.client.async_links import async_link_to
+from workd.client.async_readers import async_reader_of
 from workd.client.async_sender import AsyncSender, persistently
 from workd.client.handle import AsyncHandle, Job
 from workd.client.outcomes import JobState, is_about_another, poll_pauses
@@ -37,10 +37,10 @@ class AsyncCore:
 
     def __init__(self, url: str, deadline_s: float) -> None:
         """Check the URL; nothing is connected yet."""
-        self.link = AsyncLink(url, deadline_s)
+        self.link = async_link_to(url, deadline_s)
         self.sender = AsyncSender(self.link)
         self.replies = ReplyTable()
-        self.reader = AsyncReplyReader(self.link, self.replies)
+        self.reader = async_reader_of(self.link, self.replies)
 
     async def close(self) -> None:
         """Stop the reader and close the connections; safe twice."""

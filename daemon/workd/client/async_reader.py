@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import Connection
 
     from workd.client.async_link import AsyncLink
+    from workd.client.readers import QueueTable
     from workd.client.replies import ReplyTable
 
 logger = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 class AsyncReplyReader:
     """Reads the reply streams of the queues it is told to watch."""
 
-    def __init__(self, link: AsyncLink, table: ReplyTable) -> None:
+    def __init__(self, link: AsyncLink, table: ReplyTable | QueueTable) -> None:
         """Begin with nothing to watch, and no task."""
         self._link = link
         self._table = table

@@ -1,4 +1,4 @@
-"""The Redis commands a producer sends, and the shapes of their answers (RESP2).
+"""The Redis commands a producer sends, and the shapes of their answers.
 
 Owned here: what the synchronous and the asynchronous client say to Redis, as tuples. Both send them over
 their own links. Pure, except that the enqueue script is read from its file once.
@@ -111,7 +111,8 @@ def read(name: str, positions: Mapping[str, str], block_s: float) -> Command:
 def parse_read(name: str, queues: Iterable[str], answer: Any) -> Iterator[tuple[str, str, bytes | None]]:
     """Yield (queue, entry id, outcome) of what `read` answered; the outcome is None for a marker."""
     queue_of = {keys.reply(queue, name).encode(): queue for queue in queues}
-    for key, entries in answer or ():
+    rows = answer.items() if isinstance(answer, dict) else answer  # RESP3 and RESP2
+    for key, entries in rows or ():
         for entry_id, pairs in entries:
             fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
             yield queue_of[key], entry_id.decode(), fields.get(b"m")

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from workd.client import commands
 from workd.client.handle import Handle, Job
-from workd.client.link import Link
+from workd.client.links import link_to
 from workd.client.outcomes import JobState, is_about_another, poll_pauses
-from workd.client.reader import ReplyReader
+from workd.client.readers import reader_of
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.client.sender import Sender, persistently
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from workd.client.connection import Deadline
+    from workd.client.link import Link
     from workd.client.message import Draft
+    from workd.client.reader import ReplyReader
+    from workd.client.readers import ReplyReaders
     from workd.client.replies import OnOutcome
 
 Arrivals = queue.SimpleQueue[Outcome]
@@ -45,7 +48,7 @@ class Core:
     link: Link
     sender: Sender
     replies: ReplyTable
-    reader: ReplyReader
+    reader: ReplyReader | ReplyReaders
 
     def __init__(self, url: str, deadline_s: float) -> None:
         """Check the URL; nothing is connected yet."""
@@ -59,10 +62,10 @@ class Core:
         """Make everything from nothing: at first, and in a forked child."""
         if self._finalizer is not None:
             self._finalizer.detach()
-        self.link = Link(self._url, self._deadline_s)
+        self.link = link_to(self._url, self._deadline_s)
         self.sender = Sender(self.link)
         self.replies = ReplyTable()
-        self.reader = ReplyReader(self.link, self.replies)
+        self.reader = reader_of(self.link, self.replies)
         self._finalizer = weakref.finalize(self, self.reader.abandon)
         self._finalizer.atexit = False
 

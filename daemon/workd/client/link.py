@@ -16,6 +16,7 @@ from redis.exceptions import InvalidResponse, NoScriptError, RedisError, Respons
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd import redis_url
+from workd.broker.pushes import without_pushes
 from workd.client.connection import REFUSALS, Connection, Deadline, Hurried, pack, timely
 from workd.errors import EnqueueTimeoutError, ServerUnavailableError, SettingsError
 
@@ -35,10 +36,10 @@ def connection_settings(pool: Any, url: str) -> tuple[Any, dict[str, Any]]:
     """Read a Redis URL into a connection class and its arguments. SettingsError, without the password."""
     try:
         read = pool.from_url(redis_url.checked(url))
-    except ValueError as error:  # whose text would show the whole URL as the cause of ours
-        raise SettingsError("redis_url", f"{redis_url.masked(url)}: {_why(error)}") from None
+    except ValueError as error:
+        raise refused_url(url, error) from None
     overrides: dict[str, Any] = {
-        "protocol": 2,  # one shape of answers, and nothing pushed between them
+        "protocol": read.connection_kwargs.get("protocol", 2),  # what costs least to read, unless it was asked for
         "decode_responses": False,
         "retry": None,
         "retry_on_timeout": False,
@@ -46,7 +47,12 @@ def connection_settings(pool: Any, url: str) -> tuple[Any, dict[str, Any]]:
         "health_check_interval": 0,
         "socket_timeout": None,  # deadlines are of calls, not of operations
     }
-    return read.connection_class, {**read.connection_kwargs, **overrides}
+    return read.connection_class, {**without_pushes(read.connection_kwargs), **overrides}
+
+
+def refused_url(url: str, error: ValueError) -> SettingsError:
+    """Say that a URL is none. To be raised `from None`: the text of the cause would show the whole URL."""
+    return SettingsError("redis_url", f"{redis_url.masked(url)}: {_why(error)}")
 
 
 def refused(command: Command, error: Exception, url: str) -> ServerUnavailableError:

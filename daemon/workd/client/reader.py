@@ -24,6 +24,7 @@ from workd.errors import ClientError, MessageError
 if TYPE_CHECKING:
     from workd.client.connection import Connection
     from workd.client.link import Link
+    from workd.client.readers import QueueTable
     from workd.client.replies import ReplyTable
 
 FIRST_BACKOFF_S = 0.05
@@ -37,7 +38,7 @@ logger = logging.getLogger(__name__)
 class ReplyReader:
     """Reads the reply streams of the queues it is told to watch."""
 
-    def __init__(self, link: Link, table: ReplyTable) -> None:
+    def __init__(self, link: Link, table: ReplyTable | QueueTable) -> None:
         """Begin with nothing to watch, and no thread."""
         self.stopping = threading.Event()
         self._link = link

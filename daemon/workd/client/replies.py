@@ -56,12 +56,13 @@ class ReplyTable:
         """The queues whose reply streams are being read now."""
         return self._live
 
-    def set_live(self, queues: frozenset[str]) -> None:
-        """Say which queues' reply streams are read from now on; called by the reader alone."""
+    def set_live(self, queues: frozenset[str], of: frozenset[str] | None = None) -> None:
+        """Say which queues' reply streams are read from now on; called by the reader alone, for those `of` it."""
         with self._lock:
-            if queues < self._live:
+            live = queues if of is None else self._live - of | queues
+            if live < self._live:
                 self._epoch += 1  # marks taken while they were live are void
-            self._live = queues
+            self._live = live
 
     def take(self, key: JobKey) -> Outcome | None:
         """Give the outcome that has come for this job, once."""
