@@ -30,6 +30,7 @@ WRONG_KEY_BACKOFF_S = 2.0
 CALL_S = 10.0  # more than any call may take beyond its block: the session itself gives up earlier
 TAKE_S = 30.0  # what a full batch of the largest messages takes to read and admit
 REDIS_TROUBLE = "Redis is not usable; trying again until it is"
+SETTING_TROUBLE = "a setting of Redis can cost jobs"
 BLOCK_MS = 2000  # how long a fetch waits for the first entry; also how old the proof of consuming may grow
 
 log = get_logger("workd.consumer")
@@ -62,6 +63,7 @@ class Consumer:
         self._departing = asyncio.Event()
         self._session: Session | None = None
         self._interrupting: asyncio.Future[None] | None = None  # held: the loop alone would let it go
+        self.told: set[str] = set()  # what was said of the server's settings
         self.pulse = Pulse()
 
     async def run(self) -> None:
@@ -151,6 +153,7 @@ class Consumer:
         )
         self._session = session  # before it registers: a drain that begins now has to wait for that, and depart
         try:
+            self._tell(await session.check())
             for queue in source.queues:
                 pulse.expect("connecting", 2 * CALL_S)
                 await self._claim(session, queue)
@@ -169,6 +172,14 @@ class Consumer:
             self._session = None
             pulse.rest_all()
             await session.close()
+
+    def _tell(self, warnings: tuple[str, ...]) -> None:
+        """Say what the server's settings can cost: once, until that changes."""
+        for text in warnings:
+            if text not in self.told:
+                log.warning(SETTING_TROUBLE, what=text)
+        self.told.update(warnings)
+        self.pulse.warnings = warnings
 
     async def _claim(self, session: Session, queue: str) -> None:
         """Have a lease on the queue, and stop what another daemon has taken over from us meanwhile.

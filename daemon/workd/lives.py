@@ -116,6 +116,9 @@ class Lives:
         """Prepare; `run` does the work."""
         turns, servers = Turns(source.queues), Servers(source.redis_url)
         self._lives = {queue: Life(_part(source, queue), dispatcher, servers, turns) for queue in source.queues}
+        told: set[str] = set()  # several queues may be on one node
+        for life in self._lives.values():
+            life.told = told
         self.pulse = Pulses({queue: life.pulse for queue, life in self._lives.items()})
 
     async def run(self) -> None:

@@ -26,6 +26,7 @@ class Pulse:
     trouble: str = "not connected yet"
     sessions: int = 0  # connections over which jobs were fetched
     failures: int = 0  # sessions that broke, or never came to be
+    warnings: tuple[str, ...] = ()  # what the server's settings can cost
     _due: dict[str, float] = field(default_factory=dict)  # loop time, by what is expected
     _said: str = ""
     _said_at: float = 0.0
@@ -82,6 +83,11 @@ class Pulses:
     def sessions(self) -> int:
         """Connections over which jobs were fetched."""
         return sum(pulse.sessions for pulse in self._of.values())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the settings of all servers can cost."""
+        return tuple(dict.fromkeys(text for pulse in self._of.values() for text in pulse.warnings))
 
     def overdue(self, patience_s: float) -> list[tuple[str, float]]:
         """Return what is overdue, and for which queue."""

@@ -86,4 +86,5 @@ class Vitals:
             "crashes": dispatcher.crashes,
             "dead_letters": dispatcher.deaths,
             "sessions": self._pulse.sessions,
+            "warnings": list(self._pulse.warnings),
         }

@@ -83,7 +83,7 @@ def test_only_what_was_certainly_not_carried_out_is_sent_to_another_server() -> 
         made.__cause__ = cause
         return made
 
-    moved = BaseParser.parse_error("MOVED 1 a:1")
+    moved = BaseParser.parse_error("MOVED 1 a:1")  # type: ignore[no-untyped-call]
     for code in ("MOVED 1 a:1", "ASK 1 a:1", "READONLY x", "CLUSTERDOWN x", "MASTERDOWN x", "TRYAGAIN x"):
         error = ResponseError(code)
         assert pause_before_again_s(caused(refused(COMMAND, error, URL), error)) is not None

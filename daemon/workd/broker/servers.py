@@ -103,6 +103,12 @@ class Servers:
         return await _first_answer(seeds, several.node_url, client_name, ask, f"knows no node for slot {slot}")
 
 
+def name_of(connect: Connector) -> str:
+    """Return host and port of what is connected to, for messages."""
+    connection = connect()
+    return f"{getattr(connection, 'host', '?')}:{getattr(connection, 'port', '?')}"
+
+
 async def _first_answer(
     seeds: tuple[Address, ...],
     url_of: Callable[[str, int], str],

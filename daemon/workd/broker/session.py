@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from workd import redis_url
-from workd.broker import entries, faults, keys, ops, scripts
+from workd.broker import checks, entries, faults, keys, ops, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
 from workd.broker.link import Connector, Link
@@ -33,8 +33,8 @@ from workd.broker.ops import (
     SettleReply,
     TakeoverReply,
 )
-from workd.broker.servers import Servers
-from workd.errors import BrokerUnavailableError, WrongKeyTypeError
+from workd.broker.servers import Servers, name_of
+from workd.errors import BrokerError, BrokerUnavailableError, WrongKeyTypeError
 
 T = TypeVar("T")
 
@@ -85,6 +85,7 @@ class Session:
         self._inboxes: dict[str, Link] = {}
         self._links: list[Link] = []
         self._dead_max_entries: int | None = None
+        self._kind = ""  # of several servers: sentinel or cluster
         self._shared: Link
         self._fetcher: Fetcher
 
@@ -111,10 +112,12 @@ class Session:
         connect = connect or servers.connector(call_timeout_s, client_name)
         self = cls(daemon_id, lease_s, url, connect, timeout_s=call_timeout_s)
         self._dead_max_entries = dead_max_entries
+        self._kind = servers.several.kind if servers.several is not None else ""
         try:
             async with self._asking("connecting"):
                 if servers.several is not None:
                     self._connect = await servers.find(queue, call_timeout_s, client_name)
+                    self._url = f"{self._url} ({name_of(self._connect)})"
                 self._shared = await self._link()
                 blocking = await self._link()
                 client_id = await blocking.call(b"CLIENT", b"ID")
@@ -128,6 +131,21 @@ class Session:
         """Close all connections. Safe twice."""
         for link in self._links:
             await link.close()
+
+    async def check(self) -> tuple[str, ...]:
+        """Return what the server's settings can cost, as texts for people. `BrokerError` if it is too old."""
+        replies: list[Any] = []
+        async with self._asking("asking for the server's settings"):
+            for command in ((b"INFO",), (b"CONFIG", b"GET", *checks.CONFIG)):
+                try:
+                    replies.append(await self._shared.call(*command))
+                except ResponseError:  # forbidden, or unknown there: nothing is told
+                    replies.append(None)
+        facts = checks.read(*replies)
+        if (too_old := checks.too_old(facts)) is not None:
+            raise BrokerError(f"{self._url}: {too_old}")
+        told = checks.warnings(facts, by_sentinels=self._kind == "sentinel", in_cluster=self._kind == "cluster")
+        return tuple(f"{self._url}: {text}" for text in told)
 
     async def register(self, queue: str) -> bool:
         """Make the stream's group if it is missing and take out our lease.
