@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workd.broker.ops import Settlement
     from workd.broker.session import Session
     from workd.flights import Book
+    from workd.gate import Gate
     from workd.intake import Limits
     from workd.pool.core import ProcessPool
     from workd.verdicts import Clerk
@@ -55,8 +56,9 @@ class Endings(Protocol):
 class Arrivals:
     """The way in of every job."""
 
-    def __init__(self, books: Mapping[str, Book], limits: Limits, clerk: Clerk, endings: Endings) -> None:
+    def __init__(self, books: Mapping[str, Book], limits: Limits, clerk: Clerk, endings: Endings, gate: Gate) -> None:
         """`books` are the dispatcher's; `attach` brings the pool and the tasks."""
+        self._gate = gate
         self._books = books
         self._queue_numbers = {queue: number for number, queue in enumerate(books)}
         self._limits = limits
@@ -130,7 +132,8 @@ class Arrivals:
         self._recent_bytes = max(size, self._recent_bytes + SIZE_WEIGHT * (size - self._recent_bytes))
 
     def _start(self, flights: Iterable[Flight]) -> None:
-        self._submit([flight for flight in flights if not flight.dropped and self._may_start(flight)])
+        able = [flight for flight in flights if not flight.dropped and self._may_start(flight)]
+        self.submit(able if self._gate.is_open else self._gate.pass_on(able))
 
     def _leave_to_history(self, groups: Iterable[list[Flight]]) -> None:
         """Forget jobs that the session broke under before they could be admitted: the next one finds them pending."""
@@ -195,7 +198,8 @@ class Arrivals:
                 return False
         return True
 
-    def _submit(self, flights: list[Flight]) -> None:
+    def submit(self, flights: list[Flight]) -> None:
+        """Hand jobs to the pool."""
         jobs, coroutines = [], self._reader.coroutines
         for flight in flights:
             envelope, entry = flight.envelope, flight.entry

@@ -136,7 +136,7 @@ class Consumer:
             fenced = isinstance(error, FencedError)
             log.warning("registering anew" if fenced else REDIS_TROUBLE, error=str(error))
         if self._quiet.is_set():
-            self._intake_done.set()
+            self._end_intake()
         delay_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(attempt, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
         if isinstance(error, WrongKeyTypeError):
             delay_s = WRONG_KEY_BACKOFF_S
@@ -188,6 +188,7 @@ class Consumer:
         next attempt would find the new lease and take it for the old one.
         """
         lease_kept = await session.register(queue)
+        self._dispatcher.gate.note_paused(queue, await session.paused(queue))
         if held := list(self._dispatcher.books[queue].flights):
             self._dispatcher.let_go(queue, await session.taken(queue, held), lease_kept=lease_kept)
 
@@ -198,6 +199,7 @@ class Consumer:
         if not quiet.is_set():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fetch(session))
+                group.create_task(dispatcher.gate.run(session, source.queues, quiet))
                 for queue in source.queues:
                     group.create_task(leases.take_over(session, dispatcher, queue, self.pulse, quiet))
                     group.create_task(schedule.move_due(session, dispatcher.alarms[queue], queue, quiet))
@@ -205,6 +207,10 @@ class Consumer:
                     group.create_task(cron.keep_time(session, dispatcher.timetable, queue, quiet))
                 for queue in source.inbox_queues:
                     group.create_task(schedule.move_inbox(session, queue, quiet))
+        self._end_intake()
+
+    def _end_intake(self) -> None:
+        self._dispatcher.gate.give_back(self._source.queues)
         self._intake_done.set()
 
     async def _take_unknown(self, session: Session) -> None:
@@ -244,11 +250,11 @@ class Consumer:
     async def _room(self) -> int:
         """Return how many entries to read now; 0 after a wait for room."""
         dispatcher = self._dispatcher
-        count = dispatcher.room()
+        count = dispatcher.room() if dispatcher.gate.open_queues(self._source.queues) else 0
         if not count:
             self._note_consuming()  # as much as it can
             dispatcher.room_changed.clear()
-            await dispatcher.room_changed.wait()  # for as long as the pool is full: that is all right
+            await dispatcher.room_changed.wait()  # while the pool is full, or all is paused: that is all right
         return count
 
     async def _read(self, session: Session, count: int, block_ms: int) -> bool:
@@ -256,7 +262,7 @@ class Consumer:
         dispatcher, pulse = self._dispatcher, self.pulse
         pulse.expect("the fetch", block_ms / 1000 + CALL_S)
         dispatcher.settler.hurry(self._source.queues[0])
-        entries = await session.fetch(self._source.queues, count, block_ms)
+        entries = await session.fetch(dispatcher.gate.open_queues(self._source.queues), count, block_ms)
         came = bool(entries)
         if came:
             faultpoints.hit("after_fetch")

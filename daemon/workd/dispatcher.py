@@ -13,6 +13,7 @@ from workd import retry
 from workd.arrivals import Arrivals
 from workd.cron import Timetable
 from workd.flights import Book, about
+from workd.gate import Gate
 from workd.log import get_logger
 from workd.pool.deaths import Crashed, Suspected
 from workd.pool.frames import INVALID, UNKNOWN_TASK
@@ -59,8 +60,9 @@ class Dispatcher:
         self.clock = clock
         self.alarms = {queue: Alarm(clock) for queue in queues}
         self.timetable = Timetable(clock)
-        self.settler = Settler(self.books, self.alarms, self.room_changed.set, apart=apart)
-        self._arrivals = Arrivals(self.books, limits, clerk, self)
+        self.settler = Settler(self.books, self.alarms, self._on_settled, apart=apart)
+        self.gate = Gate(self.books, clerk, self, self)
+        self._arrivals = Arrivals(self.books, limits, clerk, self, self.gate)
         self._clerk = clerk
         self._stops = Stops(clerk, self.settle, limits.cancel_grace_s)
         self._pool: ProcessPool
@@ -73,6 +75,7 @@ class Dispatcher:
         """Take the pool and what its workers can run."""
         self._pool = pool
         self._arrivals.attach(pool, catalogue, self.clock.now_s)
+        self.gate.attach(pool, catalogue)
 
     def room(self) -> int:
         """Return how many entries to fetch now; 0 while the pool is full or Redis does not take what has ended."""
@@ -82,6 +85,8 @@ class Dispatcher:
         free, whole, idle = self._pool.capacity()
         if free < whole // 2 and not idle:
             return 0  # one call for many entries instead of one for each job that has ended
+        if not self.gate.is_open and not (free := self.gate.leave(free)):
+            return 0
         return self._arrivals.within_bytes(free)
 
     async def wait_room(self) -> None:
@@ -93,6 +98,10 @@ class Dispatcher:
     async def take(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take fetched entries: run what can run, and decide at once about what can't."""
         await self._arrivals.take(session, entries)
+
+    def submit(self, flights: list[Flight]) -> None:
+        """Hand jobs to the pool."""
+        self._arrivals.submit(flights)
 
     # ── what the pool reports ───────────────────────────────────────────────────────────────────────────────────
 
@@ -143,7 +152,7 @@ class Dispatcher:
         """Hand jobs that were never started back to Redis, where another daemon may have room."""
         for job in jobs:
             flight: Flight = job.ref
-            if not flight.dropped:
+            if not flight.dropped and not self.gate.take_back(flight):
                 self.conclude(flight, self._clerk.decide(flight, retry.CutShort(started=False)), Times())
 
     def on_unstartable(self, jobs: list[Job], cause: PoolError) -> None:
@@ -154,6 +163,13 @@ class Dispatcher:
     def on_room(self) -> None:
         """Wake the fetcher."""
         self.room_changed.set()
+        if not self.gate.is_open:
+            self.gate.note_room()
+
+    def _on_settled(self) -> None:
+        self.room_changed.set()
+        if self.gate.holds_permits:
+            self.gate.note_ended()
 
     def on_change(self) -> None:
         """Wake who shows the pool's state."""
@@ -200,6 +216,8 @@ class Dispatcher:
         """Have the end of a job, or its way back into the queue, recorded."""
         flight.pool_key = 0
         self.settler.put(flight, settlement)
+        if self.gate.holds_permits and self.gate.is_awaited(flight):
+            self.settler.hurry(flight.entry.queue)
 
 
 def _shown(error: ErrorInfo) -> str:

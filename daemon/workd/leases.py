@@ -73,6 +73,9 @@ async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) 
         raise FencedError(queue)
     dispatcher.clock.set_by(reply.server_ms)  # clocks drift and are set: a measure at the connection would grow old
     dispatcher.alarms[queue].note(reply.next_due_ms)
+    if dispatcher.gate.note_paused(queue, reply.paused):
+        await session.interrupt()  # what is being read is read of the queues that were open before
+    dispatcher.gate.note_waiting(queue, reply.waiting)
     if reply.entries:
         faultpoints.hit("after_takeover")
         dead = list(reply.taken_from)

@@ -26,6 +26,9 @@ MIN_MEMORY_BYTES: Final = 1024 * 1024
 _SIZE_RULE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,9})?) ?([KMGT]?)(?:i?B)?", re.ASCII)
 _SIZE_UNITS: Final = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 
+_RATE_RULE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/([smhd])", re.ASCII)
+_RATE_SPANS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
 ExceptionTypes = type[BaseException] | tuple[type[BaseException], ...]
 
 
@@ -49,6 +52,9 @@ class TaskKeywords(TypedDict, total=False):
     unique: bool
     memory_limit: int | str | None
     concurrency: int | None
+    rate_limit: str | None
+    rate_burst: int | None
+    concurrency_limit: int | None
 
 
 class Rule(NamedTuple):
@@ -119,6 +125,21 @@ def _memory(value: Any) -> int:
     return size
 
 
+def per_second(rate: str) -> float:
+    """Return how many starts a second a rate allows, as `100/s`, `30/m`, `5/h` or `1.5/d`; ValueError for others."""
+    found = _RATE_RULE.fullmatch(rate)
+    count = float(found[1]) if found else 0.0
+    if found is None or not count:
+        raise ValueError(f"{rate!r} is no rate: a number above 0, a slash and s, m, h or d, as 30/m")
+    return count / _RATE_SPANS_S[found[2]]
+
+
+def _rate(value: Any) -> str:
+    if isinstance(value, str) and 1 / MAX_SPAN_S <= per_second(value) <= MAX_COUNT:
+        return value
+    raise ValueError
+
+
 def _or_none(rule: Rule) -> Rule:
     return Rule(lambda value: None if value is None else rule.read(value), f"{rule.words}, or None")
 
@@ -131,6 +152,7 @@ LENGTH: Final = Rule(_length, "a number of seconds above 0 (at most ten years)")
 FLAG: Final = Rule(_flag, "True or False")
 CONCURRENCY: Final = Rule(_concurrency, f"an int from 1 to {MAX_CONCURRENCY}")
 MEMORY: Final = Rule(_memory, 'a number of bytes or a string such as "512M", at least 1 MiB')
+RATE: Final = Rule(_rate, 'a string such as "100/s", "30/m", "5/h" or "1/d", at most a million a second')
 
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -173,6 +195,12 @@ class TaskOptions:
     """Bytes of memory over which the worker that runs it is killed; None: the daemon's `memory_limit_bytes`."""
     concurrency: int | None = option(None, _or_none(CONCURRENCY))
     """Of an `async def` task: so many runs may be in one worker at once; None: the daemon's `async_concurrency`."""
+    rate_limit: str | None = option(None, _or_none(RATE))
+    """How often it starts at most, over all daemons and for each queue, as `30/m`; what is too early waits its turn."""
+    rate_burst: int | None = option(None, _or_none(COUNT_FROM_1))
+    """How many may start at once after a rest, under `rate_limit`; None: a second's worth, at least 1."""
+    concurrency_limit: int | None = option(None, _or_none(COUNT_FROM_1))
+    """How many of it run at once at most, over all daemons and for each queue; the others wait their turn."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain JSON data."""
@@ -191,6 +219,10 @@ def read_options(task: str, given: Mapping[str, Any]) -> TaskOptions:
         raise TaskDefinitionError(
             f"task {task!r}: option soft_timeout={options.soft_timeout:g} must be less than"
             f" timeout={options.timeout:g}, or it never comes"
+        )
+    if options.rate_burst is not None and options.rate_limit is None:
+        raise TaskDefinitionError(
+            f"task {task!r}: option rate_burst={options.rate_burst} says nothing without rate_limit"
         )
     return options
 

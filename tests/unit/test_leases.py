@@ -31,6 +31,16 @@ class FakeSession:
         return TakeoverReply([ORPHAN] * count, None, ("dead",) if count else ())
 
 
+class FakeGate:
+    """Nothing is paused and nothing waits."""
+
+    def note_paused(self, queue: str, pause: None) -> bool:
+        return False
+
+    def note_waiting(self, queue: str, tasks: tuple[str, ...]) -> None:
+        pass
+
+
 class FakeDispatcher:
     """Counts what it is given; there is room when `room` is set."""
 
@@ -38,6 +48,7 @@ class FakeDispatcher:
         self.clock = Clock()
         self.alarms = {"default": Alarm(self.clock)}
         self.taking = {"default": asyncio.Lock()}
+        self.gate = FakeGate()
         self.room = asyncio.Event()
         self.taken = 0
 

@@ -10,6 +10,9 @@ from typing import Final
 GROUP: Final = "workd"
 """The consumer group of every stream."""
 
+WAITING: Final = "waiting/"
+"""What the name of a consumer begins with that stands for a task's waiting jobs: no daemon is called so."""
+
 DAEMONS: Final = "workd:daemons"
 CONTROL: Final = "workd:control"
 
@@ -82,6 +85,26 @@ def reply(queue: str, name: str) -> str:
 def call(queue: str, lane: str) -> str:
     """Return the key of the marker of the last call that a producer has made from one place."""
     return f"workd:{{{queue}}}:call:{lane}"
+
+
+def paused(queue: str) -> str:
+    """Return the key whose existence pauses a queue; it says who did it, why, and until when."""
+    return f"workd:{{{queue}}}:paused"
+
+
+def permits(queue: str, task: str) -> str:
+    """Return the key of the hash of entry id to daemon: which jobs of this task may run, under a concurrency limit."""
+    return f"workd:{{{queue}}}:permits:{task}"
+
+
+def rate(queue: str, task: str) -> str:
+    """Return the key of a task's bucket of tokens, under a rate limit."""
+    return f"workd:{{{queue}}}:rate:{task}"
+
+
+def waiting(task: str) -> str:
+    """Return the consumer for which those jobs of a task are pending that wait for its limits."""
+    return WAITING + task
 
 
 def daemon(daemon_id: str) -> str:

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import Any, NamedTuple, Self, assert_never
 
 from workd.broker.entries import MAX_MS, Entry
+from workd.broker.queues import Paused
 from workd.retry import Counters
 
 Argument = str | bytes | int | float
@@ -146,6 +147,10 @@ class TakeoverReply:
     """Our own lease is gone, so nothing was taken."""
     server_ms: int = 0
     """The server's clock."""
+    paused: Paused | None = None
+    """Who has paused the queue, if anybody has."""
+    waiting: tuple[str, ...] = ()
+    """Tasks with jobs that wait for a limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from workd import redis_url
-from workd.broker import checks, entries, faults, keys, ops, scripts
+from workd.broker import checks, entries, faults, keys, ops, permits, queues, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
 from workd.broker.link import Connector, Link
@@ -33,6 +33,8 @@ from workd.broker.ops import (
     SettleReply,
     TakeoverReply,
 )
+from workd.broker.permits import PermitAsk, PermitReply
+from workd.broker.queues import Paused
 from workd.broker.servers import Servers, name_of
 from workd.errors import BrokerError, BrokerUnavailableError, WrongKeyTypeError
 
@@ -239,22 +241,41 @@ class Session:
     async def takeover(self, queue: str) -> TakeoverReply:
         """Take jobs of daemons whose lease has ended, at most 1,000 or 8 MiB; to be called about once a second.
 
+        Renews our own lease, and says what else changes without us: due times, a pause, jobs that wait for a limit.
         Quiet at first on a connection, and after a pause of over 3 s: all others get the time to renew.
         """
         last = self._passes.setdefault(queue, _Pass())
-        names = (keys.stream(queue), keys.leases(queue), keys.scheduled(queue))
+        names = (keys.stream(queue), keys.leases(queue), keys.scheduled(queue), keys.paused(queue))
         quiet_ms = self._lease_ms // 3 + 1_000
         limits = (last.at_ms, last.quiet_until_ms, OUTAGE_MS, quiet_ms, TAKEOVER_ENTRIES, CALL_BYTES)
+        head = (keys.GROUP, self._daemon_id, *limits, self._lease_ms, keys.WAITING)
         async with self._asking("taking over", queue):
-            reply = await scripts.TAKEOVER.call(self._shared, names, keys.GROUP, self._daemon_id, *limits)
-        last.at_ms, last.quiet_until_ms, next_score, fenced, owners, rows = reply
+            reply = await scripts.TAKEOVER.call(self._shared, names, *head)
+        last.at_ms, last.quiet_until_ms, next_score, fenced, owners, rows, pause, waiting = reply
         return TakeoverReply(
             entries=entries.from_claim(queue, rows),
             next_due_ms=ops.due(next_score),
             taken_from=tuple(owner.decode(errors="replace") for owner in owners),
             fenced=fenced == 1,
             server_ms=last.at_ms,
+            paused=queues.read(pause),
+            waiting=tuple(name.decode().removeprefix(keys.WAITING) for name in waiting),
         )
+
+    async def permit(self, queue: str, ask: PermitAsk) -> PermitReply:
+        """Give back and ask for what the limits of one task allow; see `scripts/permit.lua`."""
+        async with self._asking(f"asking for the limits of task {ask.task}", queue):
+            return await permits.ask(self._shared, queue, self._daemon_id, ask, most_bytes=CALL_BYTES, keep_ms=CLAIM_MS)
+
+    async def paused(self, queue: str) -> Paused | None:
+        """Say whether the queue is paused, and why. A key of another type there pauses nothing."""
+        async with self._asking("asking whether the queue is paused", queue):
+            try:
+                return await queues.state(self._shared, queue)
+            except ResponseError as error:
+                if not faults.is_wrong_type(error):
+                    raise
+                return None
 
     async def move_due(self, queue: str, limit: int = MOVE_ITEMS) -> MoveReply:
         """Move scheduled jobs that are due into the stream. A cancelled one too: `admit` will tell who fetches it."""

@@ -197,12 +197,7 @@ class ProcessPool:
         Keys of jobs that have ended are passed over.
         """
         wanted = frozenset(keys)
-        holders = [tenant for tenant in self.tenants() if not wanted.isdisjoint(tenant.jobs)]
-        for tenant in holders:
-            self.put_back(tenant.take_back())
-        back = [job for job in self.waiting if job.key in wanted]
-        if back:
-            self.waiting = deque(job for job in self.waiting if job.key not in wanted)
+        holders, back = self._take_out(wanted)
         for tenant in holders:
             self.endings.read_all(tenant)  # a job whose result is in the pipe is not what its worker is on
             key = next((key for key in tenant.jobs if key in wanted), None)  # what is left there is running
@@ -211,6 +206,23 @@ class ProcessPool:
         self.note_if_empty()
         self.fill()
         return back
+
+    def recall(self, keys: Collection[int]) -> list[Job]:
+        """Return those of these jobs that have not started; what runs goes on."""
+        _, back = self._take_out(frozenset(keys))
+        self.note_if_empty()
+        self.fill()
+        return back
+
+    def _take_out(self, wanted: frozenset[int]) -> tuple[list[Tenant], list[Job]]:
+        """Take the unstarted ones of these jobs out; return them, and the workers that had any of them."""
+        holders = [tenant for tenant in self.tenants() if not wanted.isdisjoint(tenant.jobs)]
+        for tenant in holders:
+            self.put_back(tenant.take_back())
+        back = [job for job in self.waiting if job.key in wanted]
+        if back:
+            self.waiting = deque(job for job in self.waiting if job.key not in wanted)
+        return holders, back
 
     def kill_running(self, why: str) -> None:
         """Kill every worker that is on a job; each job comes back by `on_lost` once its worker is dead."""

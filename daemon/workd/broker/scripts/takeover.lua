@@ -1,33 +1,42 @@
 #!lua flags=allow-oom
 -- Take over the pending jobs of daemons whose lease is missing or has run out, and forget consumers that are no more.
 --
--- KEYS  1 stream  2 leases  3 scheduled
+-- KEYS  1 stream  2 leases  3 scheduled  4 paused
 -- ARGV  1 group  2 daemon  3 server ms of our previous pass (0 = first on this connection)
 --       4 server ms until which to take nothing  5 ms after which a pause was an outage  6 ms to stay quiet after one
---       7 most entries to take  8 most bytes to take
+--       7 most entries to take  8 most bytes to take  9 lease in ms  10 what consumers begin with that stand for waiting jobs
 --
 -- Returns {server ms, quiet until, score of the next scheduled job or '', fenced (1 or 0), {daemon taken from, ...},
---          {{entry id, delivery count, fields}, ...}}
+--          {{entry id, delivery count, fields}, ...}, why the queue is paused or '', {consumer of jobs that wait, ...}}
 --
--- Invariant: the lease goes first, then the jobs, in one script: from then on whatever the old owner does is fenced. What
--- is over the limit stays pending for an owner without a lease, and the next pass takes it. After an outage nobody takes
--- anything until all have had the time to renew. A consumer is deleted only if this script saw it without a lease and with
--- nothing pending: DELCONSUMER drops pending jobs without a word.
+-- Invariant: a pass renews the lease of who makes it, unless that is gone. The lease of the dead goes first, then their
+-- jobs, in one script: from then on whatever the old owner does is fenced. What is over the limit stays pending for an owner
+-- without a lease, and the next pass takes it. After an outage nobody takes anything until all have had the time to renew. A
+-- consumer is deleted only if this script saw it without a lease and with nothing pending: DELCONSUMER drops pending jobs
+-- without a word. Jobs that wait for a limit of their task are nobody's, and stay where they are.
 
 local stream, leases, scheduled = KEYS[1], KEYS[2], KEYS[3]
 local group, me = ARGV[1], ARGV[2]
 local previous_ms, quiet_until_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local left, bytes_left = tonumber(ARGV[7]), tonumber(ARGV[8])
+local lease_ms, waiting_prefix = ARGV[9], ARGV[10]
 local SLICE = 50
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local taken, taken_from, waiting = {}, {}, {}
+local paused = redis.pcall('GET', KEYS[4])
+if type(paused) ~= 'string' then paused = '' end
 
 local next_score = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
 
-if not redis.call('HGET', leases, me) then return {now_ms, quiet_until_ms, next_score, 1, {}, {}} end
+local function answer(fenced)
+  return {now_ms, quiet_until_ms, next_score, fenced, taken_from, taken, paused, waiting}
+end
+
+if not redis.call('HGET', leases, me) then return answer(1) end
+redis.call('HSET', leases, me, string.format('%.0f', now_ms + lease_ms))
 if now_ms - previous_ms > tonumber(ARGV[5]) then quiet_until_ms = now_ms + ARGV[6] end
-if now_ms < quiet_until_ms then return {now_ms, quiet_until_ms, next_score, 0, {}, {}} end
 
 local alive = {}
 local pairs_of_leases = redis.call('HGETALL', leases)
@@ -42,7 +51,19 @@ local function value_of(pairs_of_fields, name)
   end
 end
 
-local taken, taken_from = {}, {}
+local function stands_for_waiting(name)
+  return string.sub(name, 1, #waiting_prefix) == waiting_prefix
+end
+
+local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, group)
+if consumers.err then  -- no stream, no group: the next read makes them again
+  return answer(0)
+end
+for _, consumer in ipairs(consumers) do
+  local name = value_of(consumer, 'name')
+  if stands_for_waiting(name) and value_of(consumer, 'pending') > 0 then waiting[#waiting + 1] = name end
+end
+if now_ms < quiet_until_ms then return answer(0) end
 
 local function take_slice(owner)
   local rows = redis.call('XPENDING', stream, group, '-', '+', math.min(SLICE, left), owner)
@@ -61,17 +82,13 @@ local function take_slice(owner)
   return true
 end
 
-local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, group)
-if consumers.err then  -- no stream, no group: the next read makes them again
-  return {now_ms, quiet_until_ms, next_score, 0, {}, {}}
-end
 for _, consumer in ipairs(consumers) do
   local name, pending = value_of(consumer, 'name'), value_of(consumer, 'pending')
   if not alive[name] then
     if pending == 0 then
       redis.call('HDEL', leases, name)
       redis.call('XGROUP', 'DELCONSUMER', stream, group, name)
-    elseif left > 0 and bytes_left > 0 then
+    elseif left > 0 and bytes_left > 0 and not stands_for_waiting(name) then
       redis.call('HDEL', leases, name)
       taken_from[#taken_from + 1] = name
       while left > 0 and bytes_left > 0 and take_slice(name) do end
@@ -84,4 +101,4 @@ for name, is_alive in pairs(alive) do
     if #row == 0 then redis.call('HDEL', leases, name) end
   end
 end
-return {now_ms, quiet_until_ms, next_score, 0, taken_from, taken}
+return answer(0)

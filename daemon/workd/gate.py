@@ -1,0 +1,330 @@
+"""What stands between a job that could start and the pool: limits of its task over the whole fleet, and a paused queue.
+
+Owned by the dispatcher. Arrivals pass what would start through here; nothing is asked for jobs of tasks without limits.
+Those that have one are held, and asked for together: one call for a task carries what asks, what has ended and how much
+room there is, and brings what waits longest. What gets no permit is off our books: Redis keeps it pending for whoever
+waits, and some daemon is given it when it is its turn. One loop, part of the session, does the asking.
+
+Knows no Redis command and no process; which of two jobs goes first is decided by `permit.lua`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, Protocol
+
+from workd import retry
+from workd.broker.permits import PermitAsk, Permitted
+from workd.errors import FencedError
+from workd.lines import NO_LIMIT, Line, limit_of
+from workd.log import get_logger
+from workd.schedule import until
+from workd.verdicts import Times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from workd.arrivals import Endings
+    from workd.broker.entries import Entry
+    from workd.broker.permits import Limit, PermitReply
+    from workd.broker.queues import Paused
+    from workd.broker.session import Session
+    from workd.flights import Book, Flight
+    from workd.pool.core import ProcessPool
+    from workd.pool.slot import Job
+    from workd.verdicts import Clerk
+
+MOST_ASKED = 500  # entries in one call
+WRONG_KEY_PAUSE_S = 5.0
+TOGETHER_S = 0.05  # tokens that come so close to each other are taken together, if the burst allows it
+
+log = get_logger("workd.gate")
+
+
+class Owner(Protocol):
+    """Who passes jobs on: the dispatcher."""
+
+    taking: asyncio.Lock
+    room_changed: asyncio.Event
+
+    async def take(self, session: Session, entries: Sequence[Entry]) -> None:
+        """Take jobs that waited, like fetched ones."""
+
+    def submit(self, flights: list[Flight]) -> None:
+        """Hand jobs to the pool."""
+
+    def on_returned(self, jobs: list[Job]) -> None:
+        """Take back jobs that have found no worker."""
+
+
+class Gate:
+    """Limits of tasks and pauses of queues, as far as this daemon is concerned."""
+
+    def __init__(self, books: Mapping[str, Book], clerk: Clerk, endings: Endings, owner: Owner) -> None:
+        """`books` are the dispatcher's; `attach` brings the pool and the tasks."""
+        self._books = books
+        self._clerk = clerk
+        self._endings = endings
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._wake = asyncio.Event()
+        self._pool: ProcessPool
+        self._known: frozenset[str] = frozenset()
+        self._limits: dict[str, Limit] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
+        self._permits: dict[tuple[str, str], str] = {}  # queue and entry → task: what may run here
+        self._given: dict[str, bool] = {}  # entries that come with a permit → were they cancelled?
+        self.paused: dict[str, Paused] = {}
+        self.is_open = True
+
+    def attach(self, pool: ProcessPool, catalogue: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take the pool and what its workers can run."""
+        self._pool = pool
+        self._known = frozenset(catalogue)
+        limits = {name: limit_of(options) for name, options in catalogue.items()}
+        self._limits = {name: limit for name, limit in limits.items() if limit is not None}
+        self._note_state()
+
+    # ── what would start ────────────────────────────────────────────────────────────────────────────────────────
+
+    def pass_on(self, flights: Iterable[Flight]) -> list[Flight]:
+        """Return those that may start now; hold those that have to be asked for, and send back what may not."""
+        through = []
+        for flight in flights:
+            queue, entry_id = flight.entry.queue, flight.entry.entry_id
+            cancelled = self._given.pop(entry_id, None)
+            if cancelled:
+                self._endings.settle(flight, self._clerk.cancelled(flight, "cancelled before it started"))
+            elif self._pool.is_quiet:
+                through.append(flight)  # the pool takes nothing more and hands it back
+            elif queue in self.paused:
+                if cancelled is None or not self.take_back(flight):
+                    self._hand_back(flight)
+            elif cancelled is not None or flight.task not in self._limits:
+                through.append(flight)
+            else:
+                self._line(queue, flight.task).asking.append(flight)
+                self._wake.set()
+        return through
+
+    def take_back(self, flight: Flight) -> bool:
+        """Have a job wait again that found no worker; False if it is none of ours and goes back into the stream."""
+        if self._pool.is_quiet or flight.task not in self._limits:
+            return False
+        flight.pool_key = 0
+        self._permits.pop((flight.entry.queue, flight.entry.entry_id), None)
+        self._line(flight.entry.queue, flight.task).unstarted.append(flight)
+        self._wake.set()
+        return True
+
+    def _hand_back(self, flight: Flight) -> None:
+        self._endings.conclude(flight, self._clerk.decide(flight, retry.CutShort(started=False)), Times())
+
+    def give_back(self) -> None:
+        """Send everything back that is held here: the daemon is stopping."""
+        for line in self._lines.values():
+            for flight in self._still_here([*line.asking, *line.unstarted]):
+                self._hand_back(flight)
+            line.asking.clear()
+            line.unstarted.clear()
+
+    # ── what others say ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def note_waiting(self, queue: str, tasks: Iterable[str]) -> None:
+        """Hear which tasks have jobs that wait for a limit. Those that nobody here can run are left to others."""
+        for task in tasks:
+            if task in self._known and queue not in self.paused:
+                self._line(queue, task).verify = True
+                self._wake.set()
+
+    def note_paused(self, queue: str, pause: Paused | None) -> bool:
+        """Hear whether a queue is paused; True if that has changed. What has not started is taken back."""
+        before = self.paused.get(queue)
+        if pause == before:
+            return False
+        if pause is None:
+            del self.paused[queue]
+            log.info("the queue is resumed", queue=queue)
+        else:
+            self.paused[queue] = pause
+            if before is None:
+                log.warning("the queue is paused", queue=queue, reason=pause.reason, by=pause.by, until=pause.until)
+        self._note_state()
+        if pause is not None:
+            self._hold_up(queue)
+        self._owner.room_changed.set()
+        return (pause is None) != (before is None)
+
+    def _hold_up(self, queue: str) -> None:
+        for line in self._lines.values():
+            if line.queue == queue:
+                for flight in self._still_here(line.asking):
+                    self._hand_back(flight)
+                line.asking.clear()
+        keys = {flight.pool_key for flight in self._books[queue].flights.values() if flight.pool_key}
+        self._owner.on_returned(self._pool.recall(keys))
+
+    def note_ended(self) -> None:
+        """Hear that jobs are off our books: their permits are free."""
+        for (queue, entry_id), task in list(self._permits.items()):
+            if not self._books[queue].knows(entry_id):
+                del self._permits[queue, entry_id]
+                self._line(queue, task).ended.append(entry_id)
+                self._wake.set()
+
+    @property
+    def holds_permits(self) -> bool:
+        """Whether any job here runs under a concurrency limit."""
+        return bool(self._permits)
+
+    def is_awaited(self, flight: Flight) -> bool:
+        """Say whether other jobs wait for the permit of this one."""
+        task = self._permits.get((flight.entry.queue, flight.entry.entry_id))
+        return task is not None and self._line(flight.entry.queue, task).others_wait
+
+    # ── room ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def open_queues(self, queues: Sequence[str]) -> list[str]:
+        """Return those of these queues that are not paused."""
+        return [queue for queue in queues if queue not in self.paused]
+
+    def leave(self, room: int) -> int:
+        """Return how much of the pool's room is left for new jobs: those that wait were there before them."""
+        if self.note_room():
+            return 0
+        return max(0, room - sum(len(line.asking) for line in self._lines.values()))
+
+    def note_room(self) -> bool:
+        """Hear that the pool may have room; True if a job that waits has a use for it."""
+        now = self._loop.time()
+        is_hungry = any(line.is_hungry(now) and line.queue not in self.paused for line in self._lines.values())
+        if is_hungry:
+            self._wake.set()
+        return is_hungry
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, session: Session, quiet: asyncio.Event) -> None:
+        """Ask for what is held, and for what waits, until `quiet`. Raises `BrokerError` when the session breaks."""
+        self._wake.set()  # what the session before this one left
+        self.note_ended()
+        while not quiet.is_set():
+            await until(quiet, self._wake.wait(), timeout_s=self._next_s())
+            self._wake.clear()
+            for line in list(self._lines.values()):
+                if line.is_due(self._loop.time(), self._room()) and not quiet.is_set():
+                    await self._ask(session, line)
+                    self._owner.room_changed.set()
+        self.give_back()
+
+    def _room(self) -> int:
+        return self._pool.capacity().free
+
+    def _next_s(self) -> float | None:
+        """Return when the next token is there; None if there is nothing to wait for but a call of `note_room`."""
+        next_at = min(
+            (line.next_at for line in self._lines.values() if line.queue not in self.paused), default=math.inf
+        )
+        left_s = next_at - self._loop.time()
+        if next_at == math.inf or (left_s <= 0 and self._room() <= 0):
+            return None
+        return max(0.0, left_s)
+
+    async def _ask(self, session: Session, line: Line) -> None:
+        """Make one call for a task, and do what it answers. Of a call that breaks everything is asked again."""
+        asking, unstarted = self._next_of(line.asking), self._next_of(line.unstarted)
+        ended, line.ended = line.ended[:MOST_ASKED], line.ended[MOST_ASKED:]
+        verify, line.verify = line.verify, False
+        room = 0 if line.queue in self.paused else max(0, self._room() - len(asking))
+        ask = PermitAsk(line.task, line.limit, tuple(ended), _ids(unstarted), _ids(asking), room, verify=verify)
+        async with self._owner.taking:  # what comes is not in the book yet: nobody else may find it meanwhile
+            try:
+                reply = await session.permit(line.queue, ask)
+            except BaseException:
+                line.asking[:0], line.unstarted[:0], line.ended[:0] = asking, unstarted, ended
+                raise
+            if reply.fenced:
+                line.asking[:0], line.unstarted[:0] = asking, unstarted  # the session ends; those are looked after next
+                raise FencedError(line.queue)
+            if reply.wrong_key:
+                self._put_off(line, reply.wrong_key, [*asking, *unstarted])
+                return
+            self._close(line.queue, unstarted)
+            self._take_answers(line, reply, asking)
+            await self._take_waiting(session, line, reply)
+
+    def _next_of(self, flights: list[Flight]) -> list[Flight]:
+        """Take the next ones for a call out of a list."""
+        chosen = self._still_here(flights[:MOST_ASKED])
+        del flights[:MOST_ASKED]
+        if flights:
+            self._wake.set()
+        return chosen
+
+    def _still_here(self, flights: Iterable[Flight]) -> list[Flight]:
+        """Return those that are still ours and undecided; end those that somebody has cancelled."""
+        here = []
+        for flight in flights:
+            if flight.dropped or flight.settlement is not None:
+                continue
+            if flight.cancelled:
+                self._endings.settle(flight, self._clerk.cancelled(flight, "cancelled before it started"))
+            else:
+                here.append(flight)
+        return here
+
+    def _close(self, queue: str, flights: Iterable[Flight]) -> None:
+        for flight in flights:
+            self._books[queue].close(flight.entry.entry_id)
+
+    def _take_answers(self, line: Line, reply: PermitReply, asking: list[Flight]) -> None:
+        answered = list(zip(asking, reply.answers, strict=True))
+        self._close(line.queue, (flight for flight, answer in answered if answer is not Permitted.RUN))
+        running = [flight for flight, answer in answered if answer is Permitted.RUN]
+        self._note_permits(line, (flight.entry.entry_id for flight in running))
+        self._owner.submit(self._still_here(running))
+
+    async def _take_waiting(self, session: Session, line: Line, reply: PermitReply) -> None:
+        """Take the jobs whose turn it is like fetched ones; `pass_on` knows them by `_given`."""
+        line.others_wait, line.more, line.next_at = reply.others_wait, reply.more > 0, math.inf
+        if reply.next_in_s is not None:
+            saved_s = (line.limit.most_tokens - 1) * (line.limit.token_us or 0.0) / 1e6
+            line.next_at = self._loop.time() + reply.next_in_s + min(TOGETHER_S, saved_s / 2)
+        if not reply.taken:
+            return
+        entry_ids = [entry.entry_id for entry in reply.taken]
+        self._given |= {entry_id: entry_id in reply.cancelled for entry_id in entry_ids}
+        try:
+            await self._owner.take(session, reply.taken)
+        finally:
+            for entry_id in entry_ids:
+                self._given.pop(entry_id, None)  # those that ended before they came to the gate
+            self._note_permits(line, entry_ids)
+            self.note_ended()
+
+    def _note_permits(self, line: Line, entry_ids: Iterable[str]) -> None:
+        if line.limit.most_running is not None:
+            self._permits |= {(line.queue, entry_id): line.task for entry_id in entry_ids}
+
+    def _put_off(self, line: Line, key: str, flights: list[Flight]) -> None:
+        log.error(
+            "a key of a task's limits has the wrong type; its jobs wait", queue=line.queue, task=line.task, key=key
+        )
+        due_ms = int((self._clerk.wall() + WRONG_KEY_PAUSE_S) * 1000)
+        for flight in flights:
+            self._endings.settle(flight, self._clerk.readd(flight, flight.entry.counters, due_ms))
+
+    def _line(self, queue: str, task: str) -> Line:
+        line = self._lines.get((queue, task))
+        if line is None:
+            line = self._lines[queue, task] = Line(queue, task, self._limits.get(task, NO_LIMIT))
+            self._note_state()
+        return line
+
+    def _note_state(self) -> None:
+        self.is_open = not (self._limits or self._lines or self.paused)
+
+
+def _ids(flights: Iterable[Flight]) -> tuple[str, ...]:
+    return tuple(flight.entry.entry_id for flight in flights)

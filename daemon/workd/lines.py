@@ -1,0 +1,51 @@
+"""Where the jobs of one task stand in line for its limits, as far as this daemon knows: the books of the gate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from workd.broker.permits import Limit
+from workd_tasks.options import per_second
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workd.flights import Flight
+
+NO_LIMIT: Final = Limit()
+"""Of a task that had a limit once: what still waits for it may run."""
+
+
+@dataclass(slots=True)
+class Line:
+    """The jobs of one task in one queue, as far as they are here, and what is known of those that wait."""
+
+    queue: str
+    task: str
+    limit: Limit
+    asking: list[Flight] = field(default_factory=list)
+    unstarted: list[Flight] = field(default_factory=list)  # they had a permit and found no worker
+    ended: list[str] = field(default_factory=list)  # entries that gave up their permit
+    others_wait: bool = False  # as far as we know
+    verify: bool = False  # somebody saw jobs waiting: are all permits in use?
+    more: bool = False  # others that wait could run now, if we had room
+    next_at: float = math.inf  # loop time at which one more may start
+
+    def is_due(self, now: float, room: int) -> bool:
+        """Say whether there is something to ask."""
+        return bool(self.asking or self.unstarted or self.ended or self.verify) or (room > 0 and self.is_hungry(now))
+
+    def is_hungry(self, now: float) -> bool:
+        """Say whether a job that waits could start here, if there were room."""
+        return self.more or now >= self.next_at
+
+
+def limit_of(options: Mapping[str, Any]) -> Limit | None:
+    """Return what a task's options limit over the fleet; None if nothing."""
+    rate, most_running = options.get("rate_limit"), options.get("concurrency_limit")
+    if rate is None:
+        return None if most_running is None else Limit(most_running)
+    each_second = per_second(rate)
+    return Limit(most_running, 1e6 / each_second, options.get("rate_burst") or max(1, int(each_second)))
