@@ -22,6 +22,8 @@ from workd.log import get_logger
 from workd.pulse import Pulse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from workd.dispatcher import Dispatcher
 
 FIRST_BACKOFF_S = 0.05
@@ -31,7 +33,7 @@ CALL_S = 10.0  # more than any call may take beyond its block: the session itsel
 TAKE_S = 30.0  # what a full batch of the largest messages takes to read and admit
 REDIS_TROUBLE = "Redis is not usable; trying again until it is"
 SETTING_TROUBLE = "a setting of Redis can cost jobs"
-BLOCK_MS = 2000  # how long a fetch waits for the first entry; also how old the proof of consuming may grow
+BLOCK_MS = 2500  # how long a fetch waits for the first entry; also how old the proof of consuming may grow
 
 log = get_logger("workd.consumer")
 
@@ -47,6 +49,7 @@ class Source:
     lease_s: float
     dead_limits: schedule.DeadLimits
     require_redis: bool = False  # the first failure to connect is an error instead of a wait
+    queue_weights: Mapping[str, int] | None = None  # none: the queues are served in their order
 
 
 class Consumer:
@@ -149,7 +152,12 @@ class Consumer:
         pulse.expect("connecting", 3 * CALL_S)
         pulse.rest("the next attempt to connect")
         session = await Session.open(
-            source.redis_url, source.daemon_id, source.lease_s, servers=self._servers, queue=source.queues[0]
+            source.redis_url,
+            source.daemon_id,
+            source.lease_s,
+            servers=self._servers,
+            queue=source.queues[0],
+            queue_weights=source.queue_weights,
         )
         self._session = session  # before it registers: a drain that begins now has to wait for that, and depart
         try:
@@ -195,15 +203,16 @@ class Consumer:
     async def _take_in(self, session: Session) -> None:
         """Fetch until told to be quiet; what the last read brought is in the dispatcher's hands at the end."""
         source, dispatcher, quiet = self._source, self._dispatcher, self._quiet
+        count = len(dispatcher.books)  # also those that another consumer serves
         await self._take_unknown(session)  # in a drain too: then it is handed back
         if not quiet.is_set():
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._fetch(session))
                 group.create_task(dispatcher.gate.run(session, source.queues, quiet))
                 for queue in source.queues:
-                    group.create_task(leases.take_over(session, dispatcher, queue, self.pulse, quiet))
+                    group.create_task(leases.take_over(session, dispatcher, queue, self.pulse, quiet, count))
                     group.create_task(schedule.move_due(session, dispatcher.alarms[queue], queue, quiet))
-                    group.create_task(schedule.trim_dead(session, source.dead_limits, queue, quiet))
+                    group.create_task(schedule.trim_dead(session, source.dead_limits, queue, quiet, count))
                     group.create_task(cron.keep_time(session, dispatcher.timetable, queue, quiet))
                 for queue in source.inbox_queues:
                     group.create_task(schedule.move_inbox(session, queue, quiet))

@@ -1,7 +1,8 @@
 """A daemon's claim on what it fetched, and taking over the claims of the dead.
 
 Loops of the consumer. Renewal is the supervisor's, never a worker's: a task that holds the GIL or the CPU can't lose
-the lease. A renewal that finds the lease gone raises `FencedError`, and the daemon lets go of everything of that
+the lease. Each pass of the takeover renews too, so a daemon that holds no jobs of a queue sends nothing else for it. A
+renewal that finds the lease gone raises `FencedError`, and the daemon lets go of everything of that
 queue.
 """
 
@@ -37,9 +38,13 @@ async def renew(
     departing: asyncio.Event,
 ) -> None:
     """Renew every third of a lease, and hear of cancelled jobs, until `departing`."""
+    loop = asyncio.get_running_loop()
     while not departing.is_set():
         for queue in queues:
-            reply = await session.renew(queue, dispatcher.books[queue].job_ids())
+            job_ids = dispatcher.books[queue].job_ids()
+            if not job_ids and loop.time() - dispatcher.renewed_at.get(queue, -lease_s) < lease_s / 3:
+                continue  # by a takeover pass, and nothing is here that could have been cancelled
+            reply = await session.renew(queue, job_ids)
             if reply.fenced:
                 raise FencedError(queue)
             if reply.cancelled:
@@ -49,8 +54,18 @@ async def renew(
     pulse.rest("the renewal of the lease")
 
 
-async def take_over(session: Session, dispatcher: Dispatcher, queue: str, pulse: Pulse, quiet: asyncio.Event) -> None:
-    """Once a second, take the jobs of daemons whose lease has run out, until `quiet`.
+def pass_every_s(queues: int) -> float:
+    """Return the time between two passes over one queue: a second, and up to two if there are many.
+
+    Each queue has its keys in a place of its own, so each needs a script of its own.
+    """
+    return TAKEOVER_EVERY_S * (2 - 1 / queues)
+
+
+async def take_over(
+    session: Session, dispatcher: Dispatcher, queue: str, pulse: Pulse, quiet: asyncio.Event, queues: int = 1
+) -> None:
+    """Once a second, take the jobs of daemons whose lease has run out, until `quiet`; it is one of so many queues.
 
     A pass that took some is followed by the next as soon as the pool has room: a daemon may leave thousands behind.
     """
@@ -60,17 +75,19 @@ async def take_over(session: Session, dispatcher: Dispatcher, queue: str, pulse:
         async with dispatcher.taking[queue]:
             took = await _take_over_once(session, dispatcher, queue)
         if took:
-            await until(quiet, dispatcher.wait_room(), timeout_s=TAKEOVER_EVERY_S)
+            await until(quiet, dispatcher.wait_room(), timeout_s=pass_every_s(queues))
         else:
-            await until(quiet, asyncio.sleep(TAKEOVER_EVERY_S))
+            await until(quiet, asyncio.sleep(pass_every_s(queues)))
     pulse.rest(name)
 
 
 async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) -> int:
     """Return how many jobs were taken over."""
+    asked_at = asyncio.get_running_loop().time()
     reply = await session.takeover(queue)
     if reply.fenced:
         raise FencedError(queue)
+    dispatcher.renewed_at[queue] = asked_at
     dispatcher.clock.set_by(reply.server_ms)  # clocks drift and are set: a measure at the connection would grow old
     dispatcher.alarms[queue].note(reply.next_due_ms)
     if dispatcher.gate.note_paused(queue, reply.paused):

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-INBOX_WAIT_S = 5.0
+INBOX_WAIT_S = 10.0
 TRIM_EVERY_S = 60.0
+TRIM_SELDOM = 5  # with several queues, each is trimmed this many times more seldom at the most
 CLOCK_PAUSE_S = 0.05
 _NEVER_S = 3600.0  # a look now and then costs nothing, and bounds what a lost note can do
 
@@ -97,12 +98,15 @@ async def move_due(session: Session, alarm: Alarm, queue: str, quiet: asyncio.Ev
         await alarm.wait(quiet)
 
 
-async def trim_dead(session: Session, limits: DeadLimits, queue: str, quiet: asyncio.Event) -> None:
-    """Once a minute, trim the dead letters; say how many went, since they are gone for good. Until `quiet`."""
+async def trim_dead(session: Session, limits: DeadLimits, queue: str, quiet: asyncio.Event, queues: int = 1) -> None:
+    """Once a minute, trim the dead letters; say how many went, since they are gone for good. Until `quiet`.
+
+    With `queues` of them, so that they cost little while idle, each only every few minutes.
+    """
     while not quiet.is_set():
         if trimmed := await session.trim_dead(queue, limits.max_bytes, limits.max_age_s):
             log.warning("dead letters were trimmed by age or size", queue=queue, trimmed=trimmed)
-        await until(quiet, asyncio.sleep(TRIM_EVERY_S))
+        await until(quiet, asyncio.sleep(TRIM_EVERY_S * min(queues, TRIM_SELDOM)))
 
 
 async def move_inbox(session: Session, queue: str, quiet: asyncio.Event) -> None:

@@ -52,6 +52,14 @@ def _distinct(value: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(value))
 
 
+def _weights(value: object) -> object:
+    """Read weights as people write them in one word: `urgent=6,bulk=1`. What is no number is refused later."""
+    if not isinstance(value, str):
+        return value
+    pairs = (part.partition("=") for part in value.split(",") if part.strip())
+    return {name.strip(): number.strip() for name, _, number in pairs}
+
+
 def _address(value: str) -> str:
     """Refuse what is no address now, not when the socket is opened."""
     return str(parse(value)) if value else ""
@@ -66,6 +74,8 @@ def _some_memory(value: int) -> int:
 
 QueueName = Annotated[str, StringConstraints(pattern=f"^(?:{QUEUE_RULE.pattern})$")]
 QueueNames = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
+Weight = Annotated[int, Field(ge=1, le=1_000_000)]
+Weights = Annotated[dict[QueueName, Weight], NoDecode, BeforeValidator(_weights)]
 ModuleNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 LineName = Annotated[str, StringConstraints(pattern=f"^(?:{NAME_RULE.pattern})$")]
 RedisUrl = Annotated[
@@ -98,6 +108,10 @@ class Settings(BaseSettings):
     modules: ModuleNames = Field(default=(), description="task modules, where none are named on the command line")
     queues: QueueNames = Field(
         default=("default",), min_length=1, description="queues to serve, in order of preference"
+    )
+    queue_weights: Weights = Field(
+        default_factory=dict,
+        description="shares of the queues, as urgent=6,bulk=1 (else 1); without any, an earlier queue goes first",
     )
     inbox_queues: QueueNames = Field(default=("default",), description="queues whose inbox list (RPUSH) is served too")
     workers: int = Field(
@@ -288,6 +302,7 @@ def _warnings(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     known = {variable(name) for name in names()} | _OTHER_VARIABLES
     unknown = sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
     spare = [queue for queue in settings.inbox_queues if queue not in settings.queues]
+    unserved = [queue for queue in settings.queue_weights if queue not in settings.queues]
     return [
         *(f"{name} is not a setting{nearest(name, tuple(sorted(known)))}" for name in unknown),
         *(
@@ -295,4 +310,5 @@ def _warnings(settings: Settings, environ: Mapping[str, str]) -> list[str]:
             for queue in spare
             if "inbox_queues" in settings.model_fields_set
         ),
+        *(f"queue_weights: {queue} is not among queues: its weight says nothing" for queue in unserved),
     ]

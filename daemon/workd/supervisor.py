@@ -283,6 +283,7 @@ def _source(settings: Settings, daemon_id: str) -> Source:
         settings.lease_s,
         DeadLimits(settings.dead_max_bytes, settings.dead_max_age_s),
         settings.require_redis,
+        settings.queue_weights,
     )
 
 

@@ -60,3 +60,20 @@ def test_each_queue_wakes_an_idle_daemon_and_answers_its_own_clients(valkey: Ser
             pushed = {"task": "square", "args": [5], "result_ttl": 60, "id": "pushed"}
             connection.rpush(keys.inbox(queue), json.dumps(pushed))
             assert eventually(partial(connection.get, keys.result(queue, "pushed")))
+
+
+def test_weighted_queues_share_the_workers_by_their_weights(valkey: Server, tmp_path: Path) -> None:
+    connection = valkey.client()
+    count = 40
+    for queue in ("bulk", "urgent"):
+        for number in range(count):
+            job = {"task": "sleep", "args": [0.01], "result_ttl": 60, "id": f"{queue}-{number}"}
+            connection.xadd(keys.stream(queue), {"m": json.dumps(job)})
+    settings = {"queues": "bulk,urgent", "queue_weights": "urgent=3", "workers": 1}
+    with DaemonProcess(valkey.url, tmp_path, modules=("workd_tasks.samples",), **settings) as daemon:  # type: ignore[arg-type]
+        daemon.wait_ready()
+        eventually(lambda: connection.xlen(keys.stream("urgent")) == 0, timeout_s=10)
+        # What the daemon has fetched ahead may not have started: a few jobs, for one worker.
+        ended = sum(bool(connection.exists(keys.result("bulk", f"bulk-{number}"))) for number in range(count))
+        assert count / 3 - 8 <= ended <= count / 3 + 8
+        eventually(lambda: connection.xlen(keys.stream("bulk")) == 0, timeout_s=10)

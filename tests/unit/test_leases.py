@@ -49,6 +49,7 @@ class FakeDispatcher:
         self.alarms = {"default": Alarm(self.clock)}
         self.taking = {"default": asyncio.Lock()}
         self.gate = FakeGate()
+        self.renewed_at: dict[str, float] = {}
         self.room = asyncio.Event()
         self.taken = 0
 

@@ -222,3 +222,21 @@ def test_a_line_of_the_schedule_that_is_wrong_is_named(table: str, said: str, co
     told = refusal({}, config)
     assert said in told
     assert str(config) in told
+
+
+def test_weights_are_written_in_one_word_or_as_a_table(config: Path) -> None:
+    assert load({}).settings.queue_weights == {}
+    flags = {"queues": "urgent,bulk", "queue_weights": "urgent=6, bulk=1,"}
+    assert load(flags).settings.queue_weights == {"urgent": 6, "bulk": 1}
+    config.write_text('queues = ["a", "b"]\n[queue_weights]\na = 3\n')
+    assert load({}, config).settings.queue_weights == {"a": 3}
+
+
+@pytest.mark.parametrize("weights", ["urgent", "urgent=", "urgent=0", "urgent=x", "urgent=1.5", "=3", "a b=1"])
+def test_a_weight_that_is_none_is_refused_with_its_source(weights: str) -> None:
+    assert "--queue-weights" in refusal({"queues": "urgent", "queue_weights": weights})
+
+
+def test_a_weight_of_a_queue_that_is_not_served_is_a_warning() -> None:
+    [warning] = load({"queue_weights": "default=2,images=3"}).warnings
+    assert "images is not among queues" in warning

@@ -1,5 +1,7 @@
 """The reads of new entries: in turn over the queues, then one blocked read over all, which can be ended from outside.
 
+Whose turn it is says `turns.py`. While all queues are empty there is nothing but the blocked read.
+
 Owned by the session, on a connection of its own, so that nothing waits behind a blocked read. A read is never ended by
 closing the socket: what Redis has handed over would be ours and unknown to us. `interrupt` has Redis end it (CLIENT
 UNBLOCK), and the reply is read like any other.
@@ -8,6 +10,7 @@ UNBLOCK), and the reply is read like any other.
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +20,7 @@ from redis.exceptions import ResponseError
 from workd.broker import entries, faults, keys, scripts
 from workd.broker.entries import Entry
 from workd.broker.link import Link
+from workd.broker.turns import Read, Turns
 
 _UNBLOCK_AGAIN_S: Final = 0.001
 _REGROUPS: Final = 5
@@ -32,6 +36,7 @@ class Fetcher:
     consumer: str
     margin_s: float
     """How much longer than asked a blocked read may take before its connection counts as dead."""
+    turns: Turns
     _wake: bool = False  # set by interrupt(), which may come before the read; cleared by the fetch that heeds it
     _blocked: int = 0  # number of the blocked read in flight, 0: none
     _reads: int = 0
@@ -42,7 +47,7 @@ class Fetcher:
             return []  # to Redis, COUNT 0 means all there is
         deadline = time.monotonic() + block_ms / 1000
         found: list[Entry] = []
-        if len(queues) > 1 or self._must_not_block(deadline):
+        if self._must_not_block(deadline) or (len(queues) > 1 and not self.turns.all_empty(queues)):
             found = await self._in_turn(queues, count)
         if found or self._must_not_block(deadline):
             self._wake = False
@@ -50,7 +55,7 @@ class Fetcher:
         self._reads += 1
         self._blocked = self._reads
         try:
-            return await self._read(queues, max(1, count // len(queues)), deadline)
+            return await self._read_and_note(Read(queues, max(1, count // len(queues))), deadline)
         finally:
             self._blocked = 0
             self._wake = False
@@ -66,15 +71,21 @@ class Fetcher:
 
     async def _in_turn(self, queues: Sequence[str], count: int) -> list[Entry]:
         found: list[Entry] = []
-        for queue in queues:
+        for read in self.turns.reads(queues, lambda: count - len(found)):
             try:
-                found += await self._read([queue], count - len(found), None)
+                found.extend(await self._read_and_note(read, None))
             except ResponseError:
                 if not found:
                     raise
                 break  # what was read is ours and must be known; the error will be back
-            if len(found) >= count:
-                break
+        return found
+
+    async def _read_and_note(self, read: Read, deadline: float | None) -> list[Entry]:
+        found = await self._read(read.queues, read.count, deadline)
+        if len(read.queues) == 1:
+            self.turns.note(read, {read.queues[0]: len(found)})
+        else:
+            self.turns.note(read, Counter(entry.queue for entry in found))
         return found
 
     async def _read(self, queues: Sequence[str], count: int, deadline: float | None) -> list[Entry]:

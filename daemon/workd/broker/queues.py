@@ -13,7 +13,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from workd.broker import keys
+from redis.exceptions import ResponseError
+
+from workd.broker import faults, keys
 from workd.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -93,3 +95,13 @@ async def resume(link: Caller, queue: str) -> Paused | None:
 async def state(link: Caller, queue: str) -> Paused | None:
     """Say whether a queue is paused, and why."""
     return read(await link.call("GET", keys.paused(queue)))
+
+
+async def state_if_any(link: Caller, queue: str) -> Paused | None:
+    """As `state`, for the daemon: a stranger's key in that place pauses nothing."""
+    try:
+        return await state(link, queue)
+    except ResponseError as error:
+        if faults.is_wrong_type(error):
+            return None
+        raise

@@ -11,7 +11,7 @@ It must never run a job, decide about one, or write a key except through a scrip
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -36,6 +36,7 @@ from workd.broker.ops import (
 from workd.broker.permits import PermitAsk, PermitReply
 from workd.broker.queues import Paused
 from workd.broker.servers import Servers, name_of
+from workd.broker.turns import Turns
 from workd.errors import BrokerError, BrokerUnavailableError, WrongKeyTypeError
 
 T = TypeVar("T")
@@ -103,10 +104,12 @@ class Session:
         queue: str = "",
         call_timeout_s: float = CALL_TIMEOUT_S,
         dead_max_entries: int | None = None,
+        queue_weights: Mapping[str, int] | None = None,
     ) -> "Session":
         """Connect. `connect` makes connections in place of the URL (tests without a server).
 
         Where the URL names several servers, `servers` finds the one to connect to, in a Cluster that of `queue`.
+        `queue_weights` are the shares of several queues in what is fetched; without any they are served in order.
         Raises `BrokerUnavailableError` if Redis cannot be reached, and `SettingsError` for a URL that is none.
         """
         servers = servers or Servers(url)
@@ -126,7 +129,7 @@ class Session:
         except BaseException:
             await self.close()
             raise
-        self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s)
+        self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s, Turns(queue_weights))
         return self
 
     async def close(self) -> None:
@@ -172,8 +175,8 @@ class Session:
     async def fetch(self, queues: Sequence[str], count: int, block_ms: int) -> list[Entry]:
         """Return new entries: at once if there are any, else what comes within `block_ms` (0: do not wait).
 
-        Over several queues the earlier go first. A wait over several may bring one entry of each, since COUNT is per
-        stream: that is `len(queues) - 1` over `count` at the most. A group that is gone is made again.
+        Over several queues it goes by their order or weights. A read of several may bring one entry of each (COUNT is per
+        stream): that is `len(queues) - 1` over `count` at the most. A group that is gone is made again.
         """
         async with self._asking("fetching", *queues):
             return await self._fetcher.fetch(queues, count, block_ms)
@@ -270,12 +273,7 @@ class Session:
     async def paused(self, queue: str) -> Paused | None:
         """Say whether the queue is paused, and why. A key of another type there pauses nothing."""
         async with self._asking("asking whether the queue is paused", queue):
-            try:
-                return await queues.state(self._shared, queue)
-            except ResponseError as error:
-                if not faults.is_wrong_type(error):
-                    raise
-                return None
+            return await queues.state_if_any(self._shared, queue)
 
     async def move_due(self, queue: str, limit: int = MOVE_ITEMS) -> MoveReply:
         """Move scheduled jobs that are due into the stream. A cancelled one too: `admit` will tell who fetches it."""

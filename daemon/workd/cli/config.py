@@ -19,11 +19,11 @@ def config(
 ) -> None:
     """Print the effective settings as TOML, each with its origin."""
     loaded = settings.load(flags, config)
-    values = {name: _toml(value) for name, value in loaded.shown().items()}
     if as_json:
         shown = {name: {"value": value, "origin": loaded.origins[name]} for name, value in loaded.shown().items()}
         typer.echo(json.dumps(shown, indent=2))
         return
+    values = {name: _toml(value) for name, value in loaded.shown().items()}
     width = max(len(f"{name} = {text}") for name, text in values.items())
     for name, text in values.items():
         typer.echo(f"{f'{name} = {text}':<{width}}  # {loaded.origins[name]}")

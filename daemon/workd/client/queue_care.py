@@ -90,7 +90,9 @@ class QueueCare:
         """Say up to when each line of the schedule is done, in epoch seconds: its last fire time, or its beginning."""
         check_queue(queue)
         words = self._link.call(("HGETALL", keys.cron(queue)))
-        marks = words.items() if isinstance(words, dict) else zip(words[::2], words[1::2], strict=True)  # RESP3 and RESP2
+        marks = (
+            words.items() if isinstance(words, dict) else zip(words[::2], words[1::2], strict=True)
+        )  # RESP3 and RESP2
         told = ((name.decode(errors="replace"), mark.partition(b" ")[0]) for name, mark in marks)
         return {name: int(at_s) for name, at_s in told if at_s.isdigit()}
 
