@@ -169,7 +169,7 @@ class Dispatcher:
 
     def _on_settled(self) -> None:
         self.room_changed.set()
-        if self.gate.holds_permits:
+        if self.gate.permits:
             self.gate.note_ended()
 
     def on_change(self) -> None:
@@ -217,7 +217,7 @@ class Dispatcher:
         """Have the end of a job, or its way back into the queue, recorded."""
         flight.pool_key = 0
         self.settler.put(flight, settlement)
-        if self.gate.holds_permits and self.gate.is_awaited(flight):
+        if self.gate.permits and self.gate.is_awaited(flight):
             self.settler.hurry(flight.entry.queue)
 
 

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 MOST_ASKED = 500  # entries in one call
 WRONG_KEY_PAUSE_S = 5.0
-TOGETHER_S = 0.05  # tokens that come so close to each other are taken together, if the burst allows it
 
 log = get_logger("workd.gate")
 
@@ -73,7 +72,7 @@ class Gate:
         self._known: frozenset[str] = frozenset()
         self._limits: dict[str, Limit] = {}
         self._lines: dict[tuple[str, str], Line] = {}
-        self._permits: dict[tuple[str, str], str] = {}  # queue and entry → task: what may run here
+        self.permits: dict[tuple[str, str], str] = {}  # queue and entry → task: what may run here
         self._given: dict[str, bool] = {}  # entries that come with a permit → were they cancelled?
         self.paused: dict[str, Paused] = {}
         self.is_open = True
@@ -113,7 +112,7 @@ class Gate:
         if self._pool.is_quiet or flight.task not in self._limits:
             return False
         flight.pool_key = 0
-        self._permits.pop((flight.entry.queue, flight.entry.entry_id), None)
+        self.permits.pop((flight.entry.queue, flight.entry.entry_id), None)
         self._line(flight.entry.queue, flight.task).unstarted.append(flight)
         self._wake.set()
         return True
@@ -167,20 +166,15 @@ class Gate:
 
     def note_ended(self) -> None:
         """Hear that jobs are off our books: their permits are free."""
-        for (queue, entry_id), task in list(self._permits.items()):
+        for (queue, entry_id), task in list(self.permits.items()):
             if not self._books[queue].knows(entry_id):
-                del self._permits[queue, entry_id]
+                del self.permits[queue, entry_id]
                 self._line(queue, task).ended.append(entry_id)
                 self._wake.set()
 
-    @property
-    def holds_permits(self) -> bool:
-        """Whether any job here runs under a concurrency limit."""
-        return bool(self._permits)
-
     def is_awaited(self, flight: Flight) -> bool:
         """Say whether other jobs wait for the permit of this one."""
-        task = self._permits.get((flight.entry.queue, flight.entry.entry_id))
+        task = self.permits.get((flight.entry.queue, flight.entry.entry_id))
         return task is not None and self._line(flight.entry.queue, task).others_wait
 
     # ── room ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -252,6 +246,7 @@ class Gate:
                 return
             self._close(line.queue, unstarted)
             self._take_answers(line, reply, asking)
+            line.note(reply, self._loop.time(), ask.room)
             await self._take_waiting(session, line, reply)
 
     def _next_of(self, flights: list[Flight]) -> list[Flight]:
@@ -287,10 +282,6 @@ class Gate:
 
     async def _take_waiting(self, session: Session, line: Line, reply: PermitReply) -> None:
         """Take the jobs whose turn it is like fetched ones; `pass_on` knows them by `_given`."""
-        line.others_wait, line.more, line.next_at = reply.others_wait, reply.more > 0, math.inf
-        if reply.next_in_s is not None:
-            saved_s = (line.limit.most_tokens - 1) * (line.limit.token_us or 0.0) / 1e6
-            line.next_at = self._loop.time() + reply.next_in_s + min(TOGETHER_S, saved_s / 2)
         if not reply.taken:
             return
         entry_ids = [entry.entry_id for entry in reply.taken]
@@ -305,7 +296,7 @@ class Gate:
 
     def _note_permits(self, line: Line, entry_ids: Iterable[str]) -> None:
         if line.limit.most_running is not None:
-            self._permits |= {(line.queue, entry_id): line.task for entry_id in entry_ids}
+            self.permits |= {(line.queue, entry_id): line.task for entry_id in entry_ids}
 
     def _put_off(self, line: Line, key: str, flights: list[Flight]) -> None:
         log.error(

@@ -12,10 +12,15 @@ from workd_tasks.options import per_second
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workd.broker.permits import PermitReply
     from workd.flights import Flight
 
 NO_LIMIT: Final = Limit()
 """Of a task that had a limit once: what still waits for it may run."""
+
+TOGETHER_S: Final = 0.05
+"""Tokens that come so close to each other are taken together, where the burst allows it."""
+_MOST_MISSES: Final = 4
 
 
 @dataclass(slots=True)
@@ -32,6 +37,23 @@ class Line:
     verify: bool = False  # somebody saw jobs waiting: are all permits in use?
     more: bool = False  # others that wait could run now, if we had room
     next_at: float = math.inf  # loop time at which one more may start
+    misses: int = 0  # how often in a row another daemon was quicker then
+
+    def note(self, reply: PermitReply, now: float, room: int) -> None:
+        """Take what Redis says of those that wait, to a daemon that had room for so many.
+
+        Who comes too late for a token comes a little later the next time: a large fleet needs few who look for them.
+        """
+        was_due = room > 0 and now >= self.next_at
+        self.others_wait, self.more, self.next_at = reply.others_wait, reply.more > 0, math.inf
+        if reply.taken:
+            self.misses = 0
+        elif was_due:
+            self.misses = min(_MOST_MISSES, self.misses + 1)
+        if reply.next_in_s is not None:
+            saved_s = (self.limit.most_tokens - 1) * (self.limit.token_us or 0.0) / 1e6
+            late_s = TOGETHER_S * (2.0**self.misses - 1)
+            self.next_at = now + reply.next_in_s + min(TOGETHER_S, saved_s / 2) + late_s
 
     def is_due(self, now: float, room: int) -> bool:
         """Say whether there is something to ask."""

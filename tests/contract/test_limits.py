@@ -21,7 +21,9 @@ PERMITS, RATE, WAITING = keys.permits(QUEUE, TASK), keys.rate(QUEUE, TASK), keys
 
 async def ask(session: Session, limit: Limit, *asking: Entry, **more: Any) -> PermitReply:
     """Ask for these entries; `ended` and `unstarted` are entries too."""
-    said = {name: _ids(value) if name in ("ended", "unstarted") else value for name, value in more.items()}
+    said: dict[str, Any] = {
+        name: _ids(value) if name in ("ended", "unstarted") else value for name, value in more.items()
+    }
     return await session.permit(QUEUE, PermitAsk(TASK, limit, asking=_ids(asking), **said))
 
 

@@ -38,5 +38,5 @@ def test_an_idle_daemon_sends_few_commands(valkey: Server, tmp_path: Path, count
                     break
         assert len(sent) / WATCHED_S <= 2 + 0.5 * (count - 1), sent
         leases = {queue: client.hvals(keys.leases(queue)) for queue in names}
-        seconds, micros = client.time()  # type: ignore[misc]  # one for both kinds of clients
+        seconds, micros = client.time()
         assert all(int(value[0]) > seconds * 1000 + micros // 1000 for value in leases.values()), leases

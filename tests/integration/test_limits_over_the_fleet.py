@@ -170,6 +170,22 @@ def test_a_job_that_is_cancelled_or_expires_while_it_waits_never_starts(queue: F
     assert started(queue) == [held, last]
 
 
+def test_what_has_a_permit_and_finds_no_worker_is_run_by_another_daemon_uncharged(
+    queue: FaultQueue, start: Start
+) -> None:
+    start(workers=1)
+    queue.warm_up("wide")  # so that it takes many at once
+    queue.warm_up("narrow")
+    slow, *limited = queue.push_together(message("wide", 0, "gate"), *[message("narrow")] * 6)
+    eventually(lambda: slow in started(queue))
+    start(workers=1)
+    outcomes = queue.all_ended(limited)
+    assert {outcome["deliveries"] for outcome in outcomes.values()} == {1}
+    assert queue.outcomes(slow) == []
+    queue.open_gate("gate")
+    queue.succeeded(slow)
+
+
 def test_a_stranger_key_in_the_place_of_the_permits_holds_up_that_task_alone(queue: FaultQueue, start: Start) -> None:
     queue.client.set(keys.permits(QUEUE, "single"), "somebody else's")
     daemon = start()

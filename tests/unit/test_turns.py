@@ -34,7 +34,7 @@ class Fleet:
         got: Counter[str] = Counter()
         for read in self.turns.reads(self.queues, lambda: count - got.total()):
             self.commands += 1
-            brought = {queue: min(read.count, self.jobs[queue]) for queue in read.queues}
+            brought = {queue: min(read.most, self.jobs[queue]) for queue in read.queues}
             self.turns.note(read, brought)
             self.jobs.subtract(brought)
             got.update(brought)

@@ -81,7 +81,7 @@ class Fetcher:
         return found
 
     async def _read_and_note(self, read: Read, deadline: float | None) -> list[Entry]:
-        found = await self._read(read.queues, read.count, deadline)
+        found = await self._read(read.queues, read.most, deadline)
         if len(read.queues) == 1:
             self.turns.note(read, {read.queues[0]: len(found)})
         else:

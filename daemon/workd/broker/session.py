@@ -175,8 +175,8 @@ class Session:
     async def fetch(self, queues: Sequence[str], count: int, block_ms: int) -> list[Entry]:
         """Return new entries: at once if there are any, else what comes within `block_ms` (0: do not wait).
 
-        Over several queues it goes by their order or weights. A read of several may bring one entry of each (COUNT is per
-        stream): that is `len(queues) - 1` over `count` at the most. A group that is gone is made again.
+        Over several queues it goes by their order or weights. A read of several may bring one entry of each, as COUNT is
+        per stream: `len(queues) - 1` over `count` at the most. A group that is gone is made again.
         """
         async with self._asking("fetching", *queues):
             return await self._fetcher.fetch(queues, count, block_ms)

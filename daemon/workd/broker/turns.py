@@ -22,7 +22,7 @@ class Read(NamedTuple):
     """One read: of these queues, at most so many jobs of each."""
 
     queues: Sequence[str]
-    count: int
+    most: int
 
 
 class Turns:
@@ -58,7 +58,7 @@ class Turns:
             self._asked_at[queue] = now
             if self._weights and count:
                 self._charge(queue, count)
-            if count < read.count:
+            if count < read.most:
                 self._empty.add(queue)
             else:
                 self._empty.discard(queue)
