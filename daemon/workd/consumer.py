@@ -157,8 +157,8 @@ class Consumer:
             source.lease_s,
             servers=self._servers,
             queue=source.queues[0],
-            queue_weights=source.queue_weights,
         )
+        session.weigh(source.queue_weights or {})
         self._session = session  # before it registers: a drain that begins now has to wait for that, and depart
         try:
             self._tell(await session.check())

@@ -44,8 +44,11 @@ log = get_logger("workd.gate")
 class Owner(Protocol):
     """Who passes jobs on: the dispatcher."""
 
-    taking: asyncio.Lock
     room_changed: asyncio.Event
+
+    @property
+    def taking(self) -> Mapping[str, asyncio.Lock]:
+        """Who holds the one of a queue brings entries that others might find, too."""
 
     async def take(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take jobs that waited, like fetched ones."""
@@ -67,7 +70,8 @@ class Gate:
         self._endings = endings
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
+        self._wakes = {queue: asyncio.Event() for queue in books}  # one for all queues of a loop
+        self._served: set[str] = set()  # queues whose loop runs
         self._pool: ProcessPool
         self._known: frozenset[str] = frozenset()
         self._limits: dict[str, Limit] = {}
@@ -104,7 +108,7 @@ class Gate:
                 through.append(flight)
             else:
                 self._line(queue, flight.task).asking.append(flight)
-                self._wake.set()
+                self._wakes[queue].set()
         return through
 
     def take_back(self, flight: Flight) -> bool:
@@ -114,15 +118,17 @@ class Gate:
         flight.pool_key = 0
         self.permits.pop((flight.entry.queue, flight.entry.entry_id), None)
         self._line(flight.entry.queue, flight.task).unstarted.append(flight)
-        self._wake.set()
+        self._wakes[flight.entry.queue].set()
         return True
 
     def _hand_back(self, flight: Flight) -> None:
         self._endings.conclude(flight, self._clerk.decide(flight, retry.CutShort(started=False)), Times())
 
-    def give_back(self) -> None:
+    def give_back(self, queues: Sequence[str]) -> None:
         """Send everything back that is held here: the daemon is stopping."""
         for line in self._lines.values():
+            if line.queue not in queues:
+                continue
             for flight in self._still_here([*line.asking, *line.unstarted]):
                 self._hand_back(flight)
             line.asking.clear()
@@ -135,7 +141,7 @@ class Gate:
         for task in tasks:
             if task in self._known and queue not in self.paused:
                 self._line(queue, task).verify = True
-                self._wake.set()
+                self._wakes[queue].set()
 
     def note_paused(self, queue: str, pause: Paused | None) -> bool:
         """Hear whether a queue is paused; True if that has changed. What has not started is taken back."""
@@ -170,7 +176,7 @@ class Gate:
             if not self._books[queue].knows(entry_id):
                 del self.permits[queue, entry_id]
                 self._line(queue, task).ended.append(entry_id)
-                self._wake.set()
+                self._wakes[queue].set()
 
     def is_awaited(self, flight: Flight) -> bool:
         """Say whether other jobs wait for the permit of this one."""
@@ -192,34 +198,43 @@ class Gate:
     def note_room(self) -> bool:
         """Hear that the pool may have room; True if a job that waits has a use for it."""
         now = self._loop.time()
-        is_hungry = any(line.is_hungry(now) and line.queue not in self.paused for line in self._lines.values())
-        if is_hungry:
-            self._wake.set()
+        is_hungry = False
+        for line in self._lines.values():
+            if line.is_hungry(now) and line.queue in self._served and line.queue not in self.paused:
+                self._wakes[line.queue].set()
+                is_hungry = True
         return is_hungry
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self, session: Session, quiet: asyncio.Event) -> None:
+    async def run(self, session: Session, queues: Sequence[str], quiet: asyncio.Event) -> None:
         """Ask for what is held, and for what waits, until `quiet`. Raises `BrokerError` when the session breaks."""
-        self._wake.set()  # what the session before this one left
+        wake = asyncio.Event()
+        wake.set()  # for what the session before this one left
+        self._wakes |= dict.fromkeys(queues, wake)
+        self._served |= set(queues)
         self.note_ended()
-        while not quiet.is_set():
-            await until(quiet, self._wake.wait(), timeout_s=self._next_s())
-            self._wake.clear()
-            for line in list(self._lines.values()):
-                if line.is_due(self._loop.time(), self._room()) and not quiet.is_set():
-                    await self._ask(session, line)
-                    self._owner.room_changed.set()
-        self.give_back()
+        try:
+            while not quiet.is_set():
+                await until(quiet, wake.wait(), timeout_s=self._next_s(queues))
+                wake.clear()
+                await self._ask_for_all(session, queues, quiet)
+        finally:
+            self._served -= set(queues)
+
+    async def _ask_for_all(self, session: Session, queues: Sequence[str], quiet: asyncio.Event) -> None:
+        for line in list(self._lines.values()):
+            if line.queue in queues and line.is_due(self._loop.time(), self._room()) and not quiet.is_set():
+                await self._ask(session, line)
+                self._owner.room_changed.set()
 
     def _room(self) -> int:
         return self._pool.capacity().free
 
-    def _next_s(self) -> float | None:
+    def _next_s(self, queues: Sequence[str]) -> float | None:
         """Return when the next token is there; None if there is nothing to wait for but a call of `note_room`."""
-        next_at = min(
-            (line.next_at for line in self._lines.values() if line.queue not in self.paused), default=math.inf
-        )
+        open_queues = self.open_queues(queues)
+        next_at = min((line.next_at for line in self._lines.values() if line.queue in open_queues), default=math.inf)
         left_s = next_at - self._loop.time()
         if next_at == math.inf or (left_s <= 0 and self._room() <= 0):
             return None
@@ -228,11 +243,15 @@ class Gate:
     async def _ask(self, session: Session, line: Line) -> None:
         """Make one call for a task, and do what it answers. Of a call that breaks everything is asked again."""
         asking, unstarted = self._next_of(line.asking), self._next_of(line.unstarted)
-        ended, line.ended = line.ended[:MOST_ASKED], line.ended[MOST_ASKED:]
+        if line.asking or line.unstarted:
+            self._wakes[line.queue].set()  # it was more than one call takes
+        ended, line.ended = line.ended, []
         verify, line.verify = line.verify, False
         room = 0 if line.queue in self.paused else max(0, self._room() - len(asking))
         ask = PermitAsk(line.task, line.limit, tuple(ended), _ids(unstarted), _ids(asking), room, verify=verify)
-        async with self._owner.taking:  # what comes is not in the book yet: nobody else may find it meanwhile
+        async with self._owner.taking[
+            line.queue
+        ]:  # what comes is not in the book yet: nobody else may find it meanwhile
             try:
                 reply = await session.permit(line.queue, ask)
             except BaseException:
@@ -253,8 +272,6 @@ class Gate:
         """Take the next ones for a call out of a list."""
         chosen = self._still_here(flights[:MOST_ASKED])
         del flights[:MOST_ASKED]
-        if flights:
-            self._wake.set()
         return chosen
 
     def _still_here(self, flights: Iterable[Flight]) -> list[Flight]:

@@ -52,7 +52,7 @@ class World:
 
     def __init__(self) -> None:
         self.books = {QUEUE: Book(QUEUE)}
-        self.taking = asyncio.Lock()
+        self.taking = {QUEUE: asyncio.Lock()}
         self.room_changed = asyncio.Event()
         self.free = 3
         self.pool: Any = SimpleNamespace(
@@ -90,10 +90,10 @@ class World:
         self.submitted += self.gate.pass_on(flights)
 
     def run(self, session: FakeSession) -> asyncio.Future[None]:
-        return asyncio.ensure_future(self.gate.run(cast("Session", session), self.quiet))
+        return asyncio.ensure_future(self.gate.run(cast("Session", session), [QUEUE], self.quiet))
 
     async def until_asked(self, session: FakeSession, count: int = 1) -> None:
-        await eventually_async(lambda: len(session.asked) >= count and not self.taking.locked())
+        await eventually_async(lambda: len(session.asked) >= count and not self.taking[QUEUE].locked())
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ async def test_what_is_asked_for_counts_as_taken_from_the_room(world: World) -> 
 
 async def test_a_stopping_daemon_sends_back_what_it_holds(world: World) -> None:
     world.arrive(flight("1-0"))
-    world.gate.give_back()
+    world.gate.give_back([QUEUE])
     assert isinstance(world.settled[0][1], Readd)
     assert world.settled[0][1].due_ms is None
     world.pool.is_quiet = True

@@ -12,7 +12,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis.exceptions import ResponseError
@@ -36,7 +36,7 @@ class Fetcher:
     consumer: str
     margin_s: float
     """How much longer than asked a blocked read may take before its connection counts as dead."""
-    turns: Turns
+    turns: Turns = field(default_factory=Turns)
     _wake: bool = False  # set by interrupt(), which may come before the read; cleared by the fetch that heeds it
     _blocked: int = 0  # number of the blocked read in flight, 0: none
     _reads: int = 0

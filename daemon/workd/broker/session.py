@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from workd import redis_url
-from workd.broker import checks, entries, faults, keys, ops, permits, queues, scripts
+from workd.broker import checks, entries, faults, keys, ops, permits, places, queues, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
 from workd.broker.link import Connector, Link
@@ -37,7 +37,7 @@ from workd.broker.permits import PermitAsk, PermitReply
 from workd.broker.queues import Paused
 from workd.broker.servers import Servers, name_of
 from workd.broker.turns import Turns
-from workd.errors import BrokerError, BrokerUnavailableError, WrongKeyTypeError
+from workd.errors import BrokerError
 
 T = TypeVar("T")
 
@@ -57,13 +57,6 @@ CALL_BYTES: Final = 8 << 20
 _PENDING_PAGE: Final = 1_000
 _ENTRIES_PAGE: Final = 100
 _ADMITTED: Final = (Admitted.RUN, Admitted.DUPLICATE, Admitted.CANCELLED, Admitted.WRONG_KEY)
-_TYPES: Final = {
-    keys.stream: b"stream",
-    keys.leases: b"hash",
-    keys.scheduled: b"zset",
-    keys.dead: b"stream",
-    keys.inbox: b"list",
-}
 
 
 @dataclass(slots=True)
@@ -104,12 +97,10 @@ class Session:
         queue: str = "",
         call_timeout_s: float = CALL_TIMEOUT_S,
         dead_max_entries: int | None = None,
-        queue_weights: Mapping[str, int] | None = None,
     ) -> "Session":
         """Connect. `connect` makes connections in place of the URL (tests without a server).
 
         Where the URL names several servers, `servers` finds the one to connect to, in a Cluster that of `queue`.
-        `queue_weights` are the shares of several queues in what is fetched; without any they are served in order.
         Raises `BrokerUnavailableError` if Redis cannot be reached, and `SettingsError` for a URL that is none.
         """
         servers = servers or Servers(url)
@@ -129,7 +120,7 @@ class Session:
         except BaseException:
             await self.close()
             raise
-        self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s, Turns(queue_weights))
+        self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s)
         return self
 
     async def close(self) -> None:
@@ -175,11 +166,15 @@ class Session:
     async def fetch(self, queues: Sequence[str], count: int, block_ms: int) -> list[Entry]:
         """Return new entries: at once if there are any, else what comes within `block_ms` (0: do not wait).
 
-        Over several queues it goes by their order or weights. A read of several may bring one entry of each, as COUNT is
-        per stream: `len(queues) - 1` over `count` at the most. A group that is gone is made again.
+        Over several queues it goes by their order, or by weights. A read of several may bring one entry of each, since
+        COUNT is per stream: `len(queues) - 1` over `count` at the most. A group that is gone is made again.
         """
         async with self._asking("fetching", *queues):
             return await self._fetcher.fetch(queues, count, block_ms)
+
+    def weigh(self, weights: Mapping[str, int]) -> None:
+        """Fetch by these shares of the queues; without any, in their order."""
+        self._fetcher.turns = Turns(weights)
 
     async def interrupt(self) -> None:
         """End the blocked `fetch`, which returns what it has got; if none blocks, the next one will not."""
@@ -363,17 +358,5 @@ class Session:
             yield
         except (RedisError, OSError) as error:
             if faults.is_wrong_type(error):
-                await self._raise_wrong_key(queues)
+                await places.look_for_wrong_key(self._shared, self._url, queues)
             raise faults.told(error, self._url, where) from error
-
-    async def _raise_wrong_key(self, queues: Sequence[str]) -> None:
-        """Find which of our keys holds another type, if it is one of the fixed ones."""
-        for queue in queues:
-            for place, wanted in _TYPES.items():
-                try:
-                    kind = await self._shared.call(b"TYPE", place(queue))
-                except (RedisError, OSError) as error:
-                    message = f"Redis at {self._url} went away while looking for a key of the wrong type"
-                    raise BrokerUnavailableError(message) from error
-                if kind not in (b"none", wanted):
-                    raise WrongKeyTypeError(place(queue), wanted.decode())
