@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from workd import cron, faultpoints, leases, schedule
 from workd.broker.servers import Servers
 from workd.broker.session import Session
+from workd.control import Control
 from workd.errors import BrokerError, FencedError, WrongKeyTypeError
 from workd.log import get_logger
 from workd.pulse import Pulse
@@ -24,6 +25,7 @@ from workd.pulse import Pulse
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from workd.control import Command
     from workd.dispatcher import Dispatcher
 
 FIRST_BACKOFF_S = 0.05
@@ -67,6 +69,7 @@ class Consumer:
         self._session: Session | None = None
         self._interrupting: asyncio.Future[None] | None = None  # held: the loop alone would let it go
         self.told: set[str] = set()  # what was said of the server's settings
+        self.control = Control(self._obey)
         self.pulse = Pulse()
 
     async def run(self) -> None:
@@ -175,6 +178,7 @@ class Consumer:
                 )
                 if self._servers.may_move:
                     group.create_task(self._servers.until_moved(f"workd:{source.daemon_id}"))
+                group.create_task(self.control.listen(session))
                 group.create_task(self._take_in(session))
         finally:
             self._session = None
@@ -235,6 +239,11 @@ class Consumer:
                 entries = await session.history(queue, dispatcher.books[queue].knows)
                 await dispatcher.take(session, entries)
         self.pulse.rest("reading what is pending")
+
+    def _obey(self, command: Command) -> None:
+        """Do what came by the control channel, if it concerns us."""
+        if command.queue in self._dispatcher.books:
+            self._dispatcher.cancel(command.queue, frozenset({command.id}))
 
     def _note_consuming(self) -> None:
         if not self.pulse.consuming:

@@ -1,4 +1,4 @@
-"""The names of the keys, and nothing else: what is where in Redis.
+"""The names of the keys and how long those live that several write, and nothing else: what is where in Redis.
 
 All keys of one queue share the hash tag `{queue}`, so that they live in one slot of a Cluster and one script may
 touch them all. Used by the session, by the clients and by people's own producers: these names are part of the wire
@@ -15,6 +15,13 @@ WAITING: Final = "waiting/"
 
 DAEMONS: Final = "workd:daemons"
 CONTROL: Final = "workd:control"
+
+SEEN_MS: Final = 3_600_000
+"""How long an id stays taken after its job's outcome."""
+CLAIM_MS: Final = 30 * 86_400_000
+"""How long a claim outlives the last thing that happened to its job: a bound, so that nothing stays for ever."""
+CANCEL_MS: Final = 3_600_000
+"""How long the wish to cancel a job is kept for a daemon to see."""
 
 
 def prefix(queue: str) -> str:
@@ -75,6 +82,11 @@ def unique(queue: str, unique_key: str) -> str:
 def cancel(queue: str, job_id: str) -> str:
     """Return the key whose existence cancels a job."""
     return f"workd:{{{queue}}}:cancel:{job_id}"
+
+
+def progress(queue: str, job_id: str) -> str:
+    """Return the key that shows how far a running job is."""
+    return f"workd:{{{queue}}}:progress:{job_id}"
 
 
 def reply(queue: str, name: str) -> str:

@@ -22,6 +22,7 @@ from workd import redis_url
 from workd.broker import checks, entries, faults, keys, ops, permits, places, queues, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
+from workd.broker.keys import CANCEL_MS, CLAIM_MS, SEEN_MS
 from workd.broker.link import Connector, Link
 from workd.broker.ops import (
     Admit,
@@ -36,17 +37,13 @@ from workd.broker.ops import (
 from workd.broker.permits import PermitAsk, PermitReply
 from workd.broker.queues import Paused
 from workd.broker.servers import Servers, name_of
+from workd.broker.subscription import Subscription
 from workd.broker.turns import Turns
 from workd.errors import BrokerError
 
 T = TypeVar("T")
 
 CALL_TIMEOUT_S: Final = 5.0
-SEEN_MS: Final = 3_600_000
-"""How long an id stays taken after its job's outcome."""
-CLAIM_MS: Final = 30 * 86_400_000
-"""How long a claim outlives the last thing that happened to its job: a bound, so that nothing stays for ever."""
-CANCEL_MS: Final = 3_600_000
 OUTAGE_MS: Final = 3_000
 """A pause between two takeover passes from which we conclude that Redis, or we, were away."""
 TAKEOVER_ENTRIES: Final = 1_000
@@ -318,6 +315,16 @@ class Session:
         names = (keys.stream(queue), keys.leases(queue))
         async with self._asking("leaving", queue):
             return bool(await scripts.DEPART.call(self._shared, names, keys.GROUP, self._daemon_id))
+
+    async def listen(self, on_message: Callable[[bytes], None]) -> Subscription:
+        """Hear what is published for daemons, on a connection of its own, which the caller closes."""
+        async with self._asking("listening to the control channel"):
+            return await Subscription.open(self._connect, keys.CONTROL, on_message, self._timeout_s)
+
+    async def hold(self, subscription: Subscription) -> None:
+        """Wait until a subscription's connection is lost."""
+        async with self._asking("listening to the control channel"):
+            await subscription.wait_lost()
 
     async def now_ms(self) -> int:
         """Return the server's clock."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from workd.client.message import Draft, Options
+    from workd.client.outcomes import CancelState
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,6 +110,11 @@ class AsyncClient:
     def result(self, id: str, /) -> AsyncHandle[Any]:
         """Return a handle to a job of this client's queue, whoever enqueued it. Asks nobody."""
         return AsyncHandle(self.core, Job.elsewhere(self._options.queue or self._queue, id))
+
+    async def cancel(self, id: str, /) -> CancelState:
+        """Stop a job of this client's queue, whoever enqueued it; as `Handle.cancel`, or InvalidJobError."""
+        message.check_job_id(id)
+        return await self.result(id).cancel()
 
     async def close(self) -> None:
         """Close the connections and end the waiting task; safe twice. Views share them."""

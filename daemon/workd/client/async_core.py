@@ -11,12 +11,12 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from workd.client import commands
+from workd.client import cancelling, commands
 from workd.client.async_links import async_link_to
 from workd.client.async_readers import async_reader_of
 from workd.client.async_sender import AsyncSender, persistently
 from workd.client.handle import AsyncHandle, Job
-from workd.client.outcomes import JobState, is_about_another, poll_pauses
+from workd.client.outcomes import CancelState, JobState, is_about_another, poll_pauses
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
@@ -59,6 +59,10 @@ class AsyncCore:
             mark = self.replies.mark(draft.queue)
             entry_ids = await self.sender.add(draft, chunk)
             yield [AsyncHandle(self, Job.of(draft, entry_id.decode(), self.replies, mark)) for entry_id in entry_ids]
+
+    async def cancel(self, job: Job) -> CancelState:
+        """Have a job cancelled, wherever it is."""
+        return await cancelling.cancel_async(self.link, job)
 
     async def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
         """Wait for a job's end. Raises ResultTimeoutError."""

@@ -16,10 +16,10 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from workd.client import commands
+from workd.client import cancelling, commands
 from workd.client.handle import Handle, Job
 from workd.client.links import link_to
-from workd.client.outcomes import JobState, is_about_another, poll_pauses
+from workd.client.outcomes import CancelState, JobState, is_about_another, poll_pauses
 from workd.client.readers import reader_of
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.client.sender import Sender, persistently
@@ -86,6 +86,10 @@ class Core:
             mark = self.replies.mark(draft.queue)
             entry_ids = self.sender.add(draft, chunk)
             yield [Handle(self, Job.of(draft, entry_id.decode(), self.replies, mark)) for entry_id in entry_ids]
+
+    def cancel(self, job: Job) -> CancelState:
+        """Have a job cancelled, wherever it is."""
+        return cancelling.cancel(self.link, job)
 
     def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
         """Wait for a job's end. Raises ResultTimeoutError."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workd.client.async_core import AsyncCore
     from workd.client.core import Core
     from workd.client.message import Draft
-    from workd.client.outcomes import JobState
+    from workd.client.outcomes import CancelState, JobState
     from workd.client.replies import JobKey, ReplyTable
     from workd.wire import Outcome
 
@@ -157,6 +157,16 @@ class Handle(_Known, Generic[R_co]):
         """
         return self._core.status(self._job) if self._outcome is None else self._outcome.status.value
 
+    def cancel(self) -> CancelState:
+        """Stop this job wherever it is, and say what that came to.
+
+        cancelled: it had not started, never will, and its outcome is recorded. asked: a daemon has it, and its outcome
+        will be `cancelled`; a task that runs sees `context().should_stop()` and is killed after the daemon's
+        `cancel_grace_s`. ended: it had ended before. unknown: no trace of it is left, or there is none yet. Safe to
+        repeat. Raises ServerUnavailableError, EnqueueTimeoutError.
+        """
+        return self._core.cancel(self._job) if self._outcome is None else "ended"
+
 
 class AsyncHandle(_Known, Generic[R_co]):
     """A job that `AsyncClient` enqueued, in that client's event loop: `Handle`, awaited."""
@@ -190,3 +200,7 @@ class AsyncHandle(_Known, Generic[R_co]):
     async def status(self) -> JobState:
         """Say where the job is; see `Handle.status`."""
         return await self._core.status(self._job) if self._outcome is None else self._outcome.status.value
+
+    async def cancel(self) -> CancelState:
+        """Stop this job wherever it is, and say what that came to; see `Handle.cancel`."""
+        return await self._core.cancel(self._job) if self._outcome is None else "ended"

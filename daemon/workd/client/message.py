@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 DEFAULT_QUEUE = "default"
 DEFAULT_RESULT_TTL_S = 3600.0
+MAX_JOB_ID_CHARS = 512
 _KEPT_DRAFTS = 1_000  # far more than a program has tasks: names may be made up while it runs
 
 # Values of these types are the same before and after JSON: nothing is to be made of them.
@@ -257,6 +258,12 @@ def check_queue(queue: str) -> None:
     """Refuse what cannot be a queue's name."""
     if QUEUE_RULE.fullmatch(queue) is None:
         raise InvalidJobError(f"queue: {queue!r} is no queue name: it must match {QUEUE_RULE.pattern}")
+
+
+def check_job_id(job_id: str) -> None:
+    """Refuse what cannot be the id of a job: one that a producer gave, or that of an entry."""
+    if not 0 < len(job_id) <= MAX_JOB_ID_CHARS:
+        raise InvalidJobError(f"id: {job_id!r:.100} is no job's id: 1 to {MAX_JOB_ID_CHARS} characters of text")
 
 
 def _fitting(signature: inspect.Signature) -> range:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 JobState = Literal["succeeded", "dead", "cancelled", "expired", "running", "queued", "unknown"]
+CancelState = Literal["cancelled", "asked", "ended", "unknown"]
 
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25

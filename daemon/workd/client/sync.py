@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from workd.client.message import Draft, Options
+    from workd.client.outcomes import CancelState
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,6 +120,11 @@ class Client:
     def result(self, id: str, /) -> Handle[Any]:
         """Return a handle to a job of this client's queue, whoever enqueued it. Asks nobody."""
         return Handle(self.core, Job.elsewhere(self._options.queue or self._queue, id))
+
+    def cancel(self, id: str, /) -> CancelState:
+        """Stop a job of this client's queue, whoever enqueued it; as `Handle.cancel`, or InvalidJobError."""
+        message.check_job_id(id)
+        return self.result(id).cancel()
 
     def close(self) -> None:
         """Close the connections and end the waiting thread; safe twice. Views share them."""

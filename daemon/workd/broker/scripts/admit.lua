@@ -10,7 +10,7 @@
 -- Invariant: a claim says where its job is. `seen:<id>` holds the entry id, `scheduled` or, for a while after the outcome,
 -- `done`; `unique:<key>` holds the same, a space and the job's id. The same entry is the same job (history, takeover). A
 -- claim whose entry is not in the stream any more belongs to nobody: every script that removes an entry moves or releases
--- its claims. So asking twice gives the same answer. A claim of another type is somebody else's: it stays, and only the
+-- its claims; nor does a claim of a scheduled job that was taken out (`void:<id>`). So asking twice gives the same answer. A claim of another type is somebody else's: it stays, and only the
 -- job that needs it is held back.
 
 local stream, leases = KEYS[1], KEYS[2]
@@ -36,13 +36,18 @@ local function claim_id(entry, job)
   return RUN
 end
 
+local function is_void(place, job)
+  return place == 'scheduled' and redis.call('EXISTS', prefix .. 'void:' .. job) == 1
+end
+
 local function claim_unique(entry, job, unique)
   local key = prefix .. 'unique:' .. unique
   local value = redis.pcall('GET', key)
   if type(value) == 'table' then return WRONG_KEY end
   if value then
     local space = string.find(value, ' ', 1, true) or #value + 1
-    if string.sub(value, space + 1) ~= job and not is_gone(string.sub(value, 1, space - 1)) then return DUPLICATE end
+    local place, holder = string.sub(value, 1, space - 1), string.sub(value, space + 1)
+    if holder ~= job and not is_gone(place) and not is_void(place, holder) then return DUPLICATE end
   end
   redis.call('SET', key, entry .. ' ' .. job, 'PX', claim_ms)
   return RUN
