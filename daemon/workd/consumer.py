@@ -179,6 +179,7 @@ class Consumer:
                 if self._servers.may_move:
                     group.create_task(self._servers.until_moved(f"workd:{source.daemon_id}"))
                 group.create_task(self.control.listen(session))
+                group.create_task(dispatcher.progress.run(session, source.queues, source.lease_s))
                 group.create_task(self._take_in(session))
         finally:
             self._session = None

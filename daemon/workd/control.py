@@ -76,7 +76,7 @@ class Control:
                 try:
                     backoff_s = FIRST_BACKOFF_S
                     self._complained = False
-                    await session.hold(subscription)
+                    await subscription.wait_lost()
                 finally:
                     await subscription.close()
             except NotImplementedError:

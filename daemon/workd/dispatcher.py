@@ -17,6 +17,7 @@ from workd.gate import Gate
 from workd.log import get_logger
 from workd.pool.deaths import Crashed, Suspected
 from workd.pool.frames import INVALID, UNKNOWN_TASK
+from workd.progress import Progress
 from workd.schedule import Alarm
 from workd.settler import Settler
 from workd.stopping import Stops, is_hand_back
@@ -68,6 +69,7 @@ class Dispatcher:
         self._stops = Stops(clerk, self.settle, limits.cancel_grace_s)
         self._pool: ProcessPool
         self.draining = False
+        self.progress = Progress(clerk.daemon_id)
         self.state_changed = asyncio.Event()
         self.crashes = 0
         self.deaths = 0  # dead letters written by this daemon
@@ -75,6 +77,7 @@ class Dispatcher:
     def attach(self, pool: ProcessPool, catalogue: Mapping[str, Mapping[str, Any]]) -> None:
         """Take the pool and what its workers can run."""
         self._pool = pool
+        self.progress.attach(pool)
         self._arrivals.attach(pool, catalogue, self.clock.now_s)
         self.gate.attach(pool, catalogue)
 

@@ -109,7 +109,7 @@ class Clerk:
         dice: Callable[[], float] = random.random,
     ) -> None:
         """`wall` gives epoch seconds, `dice` a number in [0, 1) for the jitter of backoffs."""
-        self._daemon_id = daemon_id
+        self.daemon_id = daemon_id
         self.wall = wall
         self._dice = dice
 
@@ -243,5 +243,5 @@ class Clerk:
             flight.entry.enqueued_ms / 1000,
             times.started_at,
             ended_at,
-            self._daemon_id,
+            self.daemon_id,
         )

@@ -69,7 +69,7 @@ class Session:
 
     def __init__(self, daemon_id: str, lease_s: float, url: str, connect: Connector, *, timeout_s: float) -> None:
         """Use `open`."""
-        self._daemon_id = daemon_id
+        self._daemon_id = self.daemon_id = daemon_id
         self._lease_ms = int(lease_s * 1000)
         self._url = redis_url.masked(url)
         self._connect = connect
@@ -321,10 +321,12 @@ class Session:
         async with self._asking("listening to the control channel"):
             return await Subscription.open(self._connect, keys.CONTROL, on_message, self._timeout_s)
 
-    async def hold(self, subscription: Subscription) -> None:
-        """Wait until a subscription's connection is lost."""
-        async with self._asking("listening to the control channel"):
-            await subscription.wait_lost()
+    async def run(
+        self, script: scripts.Script, doing: str, queue: str, names: tuple[str, ...], *arguments: Argument
+    ) -> Any:
+        """Run a script that has a module of its own."""
+        async with self._asking(doing, queue):
+            return await script.call(self._shared, names, *arguments)
 
     async def now_ms(self) -> int:
         """Return the server's clock."""

@@ -13,6 +13,7 @@ from hiredis import pack_command
 from redis._parsers.base import BaseParser
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd.broker.link import Connector
@@ -79,14 +80,17 @@ class Subscription:
         return self
 
     async def wait_lost(self) -> None:
-        """Listen until the connection is lost. Raises what redis-py raises when it gives no sign of life."""
+        """Listen until the connection is lost, or gives no sign of life when it is asked for one."""
         while True:
             try:
                 async with asyncio.timeout(PING_EVERY_S):
                     await self._lost.wait()
                 return
             except TimeoutError:
-                await self._ask(b"PING")
+                try:
+                    await self._ask(b"PING")
+                except (RedisError, OSError):
+                    return
 
     async def close(self) -> None:
         """Close the connection. Safe twice."""

@@ -11,7 +11,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from workd.client import cancelling, commands
+from workd.client import cancelling, commands, progress
 from workd.client.async_links import async_link_to
 from workd.client.async_readers import async_reader_of
 from workd.client.async_sender import AsyncSender, persistently
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from workd.client.connection import Deadline
     from workd.client.message import Draft
+    from workd.client.progress import JobProgress
 
 Arrivals = asyncio.Queue[Outcome]
 
@@ -63,6 +64,10 @@ class AsyncCore:
     async def cancel(self, job: Job) -> CancelState:
         """Have a job cancelled, wherever it is."""
         return await cancelling.cancel_async(self.link, job)
+
+    async def progress(self, job: Job) -> JobProgress | None:
+        """Say how far a job is."""
+        return await progress.progress_async(self.link, job)
 
     async def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
         """Wait for a job's end. Raises ResultTimeoutError."""

@@ -16,7 +16,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from workd.client import cancelling, commands
+from workd.client import cancelling, commands, progress
 from workd.client.handle import Handle, Job
 from workd.client.links import link_to
 from workd.client.outcomes import CancelState, JobState, is_about_another, poll_pauses
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from workd.client.connection import Deadline
     from workd.client.link import Link
     from workd.client.message import Draft
+    from workd.client.progress import JobProgress
     from workd.client.reader import ReplyReader
     from workd.client.readers import ReplyReaders
     from workd.client.replies import OnOutcome
@@ -90,6 +91,10 @@ class Core:
     def cancel(self, job: Job) -> CancelState:
         """Have a job cancelled, wherever it is."""
         return cancelling.cancel(self.link, job)
+
+    def progress(self, job: Job) -> JobProgress | None:
+        """Say how far a job is."""
+        return progress.progress(self.link, job)
 
     def wait_for(self, job: Job, timeout_s: float | None) -> Outcome:
         """Wait for a job's end. Raises ResultTimeoutError."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workd.client.core import Core
     from workd.client.message import Draft
     from workd.client.outcomes import CancelState, JobState
+    from workd.client.progress import JobProgress
     from workd.client.replies import JobKey, ReplyTable
     from workd.wire import Outcome
 
@@ -157,6 +158,13 @@ class Handle(_Known, Generic[R_co]):
         """
         return self._core.status(self._job) if self._outcome is None else self._outcome.status.value
 
+    def progress(self) -> JobProgress | None:
+        """Return what the job has said of how far it is, as of about a second ago; None if it says nothing.
+
+        The last word of a run can be read for a while after its end. Raises as `status`.
+        """
+        return self._core.progress(self._job)
+
     def cancel(self) -> CancelState:
         """Stop this job wherever it is, and say what that came to.
 
@@ -200,6 +208,10 @@ class AsyncHandle(_Known, Generic[R_co]):
     async def status(self) -> JobState:
         """Say where the job is; see `Handle.status`."""
         return await self._core.status(self._job) if self._outcome is None else self._outcome.status.value
+
+    async def progress(self) -> JobProgress | None:
+        """Return what the job has said of how far it is; see `Handle.progress`."""
+        return await self._core.progress(self._job)
 
     async def cancel(self) -> CancelState:
         """Stop this job wherever it is, and say what that came to; see `Handle.cancel`."""

@@ -89,6 +89,7 @@ class Tenant:
     gone: bool = False  # it is dead, and that is being dealt with
     soft_key: int = 0  # the last job that was told that its time is up
     baseline_bytes: int = 0  # resident memory when it was ready; 0 where nobody asks
+    reports_seen: int = 0  # how many reports of progress it had written when somebody looked last
     weighed_done: int = 0  # `done` when its memory was last looked at
     large_looks: int = 0  # how many times in a row it was found too large
     leave_deadline: float = math.inf
