@@ -32,7 +32,7 @@ def value(queue: FaultQueue, how: str) -> Any:
 def error_type(queue: FaultQueue, job: str) -> str:
     """Return the type of the error of a job that is dead."""
     letter = queue.dead_letter(job)
-    assert letter["reason"] == b"failed"
+    assert letter["reason"] in (b"failed", b"timeout")
     assert letter["deliveries"] == b"1"
     return str(json.loads(letter["error"])["type"])
 

@@ -6,6 +6,7 @@ Loaded beside `support.fault_tasks`, whose journal and gates they use.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
 import os
@@ -79,10 +80,14 @@ async def perish(how: str, gate: str, times: int = 1_000) -> str:
     return "alive"
 
 
-_DEATHS: dict[str, Callable[[], object]] = {
+def _segfault() -> None:
+    ctypes.string_at(8)
+
+
+_DEATHS: dict[str, Callable[[], Any]] = {
     "exit": lambda: os._exit(7),
     "sigkill": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "segfault": lambda: ctypes.string_at(8),
+    "segfault": _segfault,
     "close_fds": lambda: os.closerange(0, 65_536),
 }
 
@@ -178,6 +183,26 @@ _REACHES = {
 @task(result_ttl=TTL_S, concurrency=50, soft_timeout=0.2, timeout=60)
 async def heed() -> None:
     """Wait until the soft timeout, and say that it came."""
+    await _note_soft()
+
+
+@task(result_ttl=TTL_S, concurrency=50, soft_timeout=60)
+async def obey(gate: str) -> None:
+    """Do the same with a soft timeout that is far away."""
+    del gate
+    await _note_soft()
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def deaf() -> None:
+    """Go on whatever is raised here."""
+    note("start")
+    while True:
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(600)
+
+
+async def _note_soft() -> None:
     note("start")
     try:
         await asyncio.sleep(600)

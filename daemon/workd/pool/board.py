@@ -31,6 +31,7 @@ from typing import Final
 ORDER_SIGNAL: Final = signal.SIGRTMIN + 6
 STACKS_SIGNAL: Final = signal.SIGRTMIN + 7
 
+WHERE: Final = 1 << 63  # in the place of a key whose time is up: its job is only to say where it is
 _KEY_BYTES: Final = 8
 _WISHES_AT: Final = 8
 _WISHES: Final = struct.Struct("<QQ")  # how many, and whether all are meant
@@ -71,6 +72,11 @@ def wish_stop(fd: int, key: int) -> None:
     count, is_all = _WISHES.unpack(os.pread(fd, _WISHES.size, _WISHES_AT))
     os.pwrite(fd, key.to_bytes(_KEY_BYTES, "little"), _RING_AT + count % _RING_KEYS * _KEY_BYTES)
     os.pwrite(fd, _WISHES.pack(count + 1, is_all), _WISHES_AT)
+
+
+def asked_to_stop(fd: int) -> frozenset[int]:
+    """Return the keys of the jobs that were last asked to stop one by one; 0 is none."""
+    return frozenset(_RING.unpack(os.pread(fd, _RING.size, _RING_AT)))
 
 
 def wish_stop_of_all(fd: int) -> None:

@@ -45,7 +45,9 @@ def _tell(tenant: Tenant, key: int) -> None:
     if job is None or tenant.channel.board_fd < 0:
         return
     board.wish_stop(tenant.channel.board_fd, key)
-    if job.soft_timeout_s is not None and tenant.soft_key != key:
+    if job.concurrency:
+        tenant.signal(board.ORDER_SIGNAL)  # its loop looks whom the wish means, and cancels that coroutine
+    elif job.soft_timeout_s is not None and tenant.soft_key != key:
         # It has said that it knows what to do when its time is up; so it is told by the same exception, once.
         tenant.soft_key = key
         board.write_order(tenant.channel.board_fd, key)

@@ -204,7 +204,7 @@ class Watch:
         tenant.channel.distrust()
         board.clear_stacks(tenant.channel.board_fd)
         if tenant.jobs[order.key].concurrency:
-            board.write_order(tenant.channel.board_fd, order.key)  # a suspended coroutine is on no stack
+            board.write_order(tenant.channel.board_fd, order.key | board.WHERE)  # a suspended one is on no stack
             tenant.signal(board.ORDER_SIGNAL)
         tenant.signal(board.STACKS_SIGNAL)
         self._await_stacks(tenant, order, self._loop.time() + STACKS_PATIENCE_S, 0)

@@ -16,7 +16,6 @@ happens.
 from __future__ import annotations
 
 import faulthandler
-import os
 import signal
 from typing import TYPE_CHECKING, NoReturn
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 _board_fd = -1
 _key = 0  # of the job under way, if it has a soft timeout; no job has the key 0
 _armed = False
-tell_where: Callable[[int], str] | None = None  # what `looping` knows of the job with this key; "" for none of its own
+on_loop: Callable[[int], None] | None = None  # what `looping` does about an order, if this worker has a loop
 
 
 def install(board_fd: int) -> None:
@@ -64,8 +63,8 @@ def disarm() -> None:
 
 def _on_order(_number: int, _frame: object) -> None:
     global _armed  # noqa: PLW0603 - the state of one process
-    if tell_where is not None and (where := tell_where(board.read_order(_board_fd))):
-        os.write(_board_fd, f"The job:\n{where}".encode(errors="replace"))
+    if on_loop is not None:
+        on_loop(_board_fd)
     if _armed and _key and board.read_order(_board_fd) == _key:
         _armed = False
         _raise()

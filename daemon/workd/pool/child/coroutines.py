@@ -8,10 +8,11 @@ cancellation, so that whatever the task awaits is tidied up as asyncio does that
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from workd.pool import frames
-from workd.pool.child import runner
+from workd.pool.child import notices, runner
 from workd_tasks import errors, registry
 from workd_tasks.context import current
 from workd_tasks.hooks import Round, around
@@ -34,27 +35,36 @@ async def run_async(tasks: TaskRunner, key: int, job: RunnerJob, soft_timeout_s:
     if task is None:
         return frames.UNKNOWN_TASK, runner.unknown(job.task)
     message = runner.message_of(job)
-    job_context = tasks.context_of(job, message, key)
+    should_stop, progress = partial(notices.is_asked_to_stop, key), partial(notices.report_of, key)
+    job_context = tasks.context_of(job, message, should_stop, progress)
     current.set(job_context)  # of this asyncio task and those that it makes
     try:
         call, args, kwargs = runner.bind(task, job, message)
         if around:
             with Round(job_context) as hooked:
-                hooked.value = await _within(task.fn(*args, **kwargs), soft_timeout_s)
+                hooked.value = await _within(key, task.fn(*args, **kwargs), soft_timeout_s)
             value = hooked.value
         else:
-            value = await _within(task.fn(*args, **kwargs), soft_timeout_s)
+            value = await _within(key, task.fn(*args, **kwargs), soft_timeout_s)
         return tasks.returned(job.task, call.dump(value))
     except BaseException as error:  # noqa: BLE001 (every end of a task is data; the loop must go on)
         return runner.raised(task, error)
 
 
-async def _within(run: Coroutine[Any, Any, Any], soft_timeout_s: float) -> Any:
+def interrupt(key: int) -> bool:
+    """Raise `SoftTimeout` in the job with this key, once, if it has a soft timeout; say whether it has."""
+    interruptible = _interruptibles.get(key)
+    if interruptible is not None and not interruptible.has_rung:
+        interruptible.ring()
+    return interruptible is not None
+
+
+async def _within(key: int, run: Coroutine[Any, Any, Any], soft_timeout_s: float) -> Any:
     """Await `run`, and cancel it, once, after so many seconds; 0: never."""
     if not soft_timeout_s:
         return await run
-    interruptible = _Interruptible(run)
-    timer = asyncio.get_running_loop().call_later(soft_timeout_s, interruptible.ring)
+    interruptible = _interruptibles[key] = _Interruptible(run)
+    timer = asyncio.get_running_loop().call_later(soft_timeout_s, interrupt, key)
     try:
         return await interruptible
     except errors.SoftTimeout:
@@ -65,6 +75,7 @@ async def _within(run: Coroutine[Any, Any, Any], soft_timeout_s: float) -> Any:
         raise
     finally:
         timer.cancel()
+        del _interruptibles[key]
 
 
 def _is_cancellation(error: BaseException) -> bool:
@@ -72,6 +83,9 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup((errors.SoftTimeout, asyncio.CancelledError)) is not None
     return isinstance(error, asyncio.CancelledError)
+
+
+_interruptibles: dict[int, _Interruptible] = {}  # the runs with a soft timeout, by key
 
 
 class _Interruptible:

@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from workd import faultpoints
-from workd.pool import frames
+from workd.pool import board, frames
 from workd.pool.child import alarm, limits, whereabouts
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ class AsyncRunner(Protocol):
     def run_async(self, key: int, body: memoryview, soft_timeout_s: float) -> Coroutine[Any, Any, tuple[int, bytes]]:
         """Run one job; return the kind of frame and its payload. Must not raise for anything that a task does."""
 
+    def interrupt(self, key: int) -> bool:
+        """Raise `SoftTimeout` in a job that has a soft timeout; False for any other."""
+
     def cut_off(self, body: memoryview, error: BaseException) -> tuple[int, bytes]:
         """Return the outcome of a job whose run was cancelled before it could begin."""
 
@@ -68,13 +71,14 @@ class LoopWork:
         self._view = memoryview(buffer)
         self._own_pid = os.getpid()
         self._running: dict[int, asyncio.Task[tuple[int, bytes]]] = {}  # by key
+        self._cancelled: set[int] = set()  # those of them that were cancelled
         self._waiting: Packet | None = None  # claimed, and for `serve`
         self._broken: BaseException | None = None
         self._is_listening = False
         self._is_full = False  # what runs here runs alone
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(_remember_whose)
-        alarm.tell_where = self._where
+        alarm.on_loop = self._on_order
         self._start(first)
 
     # ── packets ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,6 +178,7 @@ class LoopWork:
         try:
             self._leave_if_forked()
             del self._running[key]
+            self._cancelled.discard(key)
             try:
                 kind, payload = run.result()
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is this job's end
@@ -196,9 +201,23 @@ class LoopWork:
             head = frames.FRAME_HEAD.pack(len(payload), kind, key, started_at, time.time())
             self._results.put_large_frame(head, payload)
 
-    def _where(self, key: int) -> str:
-        run = self._running.get(key)
-        return "" if run is None else whereabouts.describe(run.get_coro())
+    # ── orders ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_order(self, board_fd: int) -> None:
+        """Take an order, between any two steps of whatever this process does: the loop may be blocked."""
+        key = board.read_order(board_fd)
+        if not key & board.WHERE:
+            self._loop.call_soon_threadsafe(self._cancel_asked, board_fd)
+        elif (run := self._running.get(key ^ board.WHERE)) is not None:
+            where = f"The job:\n{whereabouts.describe(run.get_coro())}"
+            os.write(board_fd, where.encode(errors="replace"))
+
+    def _cancel_asked(self, board_fd: int) -> None:
+        """Cancel each run that somebody wants stopped, once: one that goes on all the same will be killed."""
+        for key in board.asked_to_stop(board_fd) & self._running.keys() - self._cancelled:
+            self._cancelled.add(key)
+            if not self._runner.interrupt(key):
+                self._running[key].cancel("somebody cancelled the job")
 
     # ── the end ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -217,6 +236,7 @@ class LoopWork:
 
     def _close(self) -> None:
         """Let what users keep in the loop end itself. The supervisor kills whoever takes too long."""
+        alarm.on_loop = None
         with suppress(Exception):
             left = asyncio.all_tasks(self._loop)
             if left:

@@ -105,16 +105,25 @@ class TaskRunner:
 
     # ── for `coroutines` too, which does the same in a loop ─────────────────────────────────────────────────────
 
-    def context_of(self, job: RunnerJob, message: bytes, key: int = 0) -> Context:  # noqa: ARG002 - see below
-        """Return the context of a job. `message` is what `message_of` returns, `key` for who hears of wishes by it."""
+    def context_of(
+        self,
+        job: RunnerJob,
+        message: bytes,
+        should_stop: Callable[[], bool] | None = None,
+        progress: Callable[[float, float | None, str], None] | None = None,
+    ) -> Context:
+        """Return the context of a job; `message` is what `message_of` returns.
+
+        One that runs beside others has a way of its own to be asked to stop, and to be heard.
+        """
         return Context(
             job.id,
             job.task,
             job.attempt,
             job.delivery,
             self._daemon_id,
-            self._should_stop,
-            self._progress,
+            should_stop or self._should_stop,
+            progress or self._progress,
             self._queues[job.queue],
             job.enqueued_ms / 1000,
             monotonic() + job.timeout_s if job.timeout_s else None,

@@ -45,6 +45,12 @@ class TaskWork:
 
         return await run_async(self._runner, key, RunnerJob(*frames.decode_job(body)), soft_timeout_s)
 
+    def interrupt(self, key: int) -> bool:
+        """Raise `SoftTimeout` in a coroutine that has a soft timeout; False for any other job."""
+        from workd.pool.child.coroutines import interrupt
+
+        return interrupt(key)
+
     def cut_off(self, body: memoryview, error: BaseException) -> tuple[int, bytes]:
         """Say how a run ended that was cancelled before it could begin."""
         job = RunnerJob(*frames.decode_job(body))
