@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -217,3 +218,37 @@ def test_a_drain_waits_for_all_of_them_and_hands_back_what_is_left(queue: FaultQ
     start_async()
     for job in jobs:
         queue.succeeded(job, attempts=1, deliveries=2)
+
+
+@pytest.mark.parametrize("alone", ["quick", "solo"])
+def test_a_job_that_is_to_run_alone_gets_its_turn_while_coroutines_come_and_go(
+    queue: FaultQueue, start_async: Any, alone: str
+) -> None:
+    start_async()
+    naps = together(queue, message("nap", 1.5))
+    job = queue.push(alone)
+    deadline = time.monotonic() + 10
+    while not queue.outcomes(job):  # there is always one that runs, and one that waits
+        assert time.monotonic() < deadline, "it was starved"
+        naps.append(queue.push("nap", 1.5))
+        time.sleep(0.1)
+    queue.succeeded(job, deliveries=1)
+    queue.all_ended(naps)
+
+
+def test_a_job_that_waits_for_a_worker_full_of_coroutines_can_still_be_handed_back(
+    queue: FaultQueue, start_async: Any
+) -> None:
+    daemon = start_async(drain_s=60)
+    naps = together(queue, *[message("linger", "gate")] * 2)
+    job = queue.push("quick")
+    eventually(lambda: len(queue.pending()) == 3)
+    daemon.term()
+    daemon.wait_log("draining")
+    eventually(lambda: len(queue.pending()) == 2)  # it did not wait for the two
+    queue.open_gate("gate")
+    assert daemon.wait() == 0
+    for nap in naps:
+        queue.succeeded(nap, deliveries=1)
+    start_async()
+    queue.succeeded(job, deliveries=1)

@@ -144,3 +144,28 @@ def test_a_timeout_is_the_doing_of_the_one_whose_time_was_over() -> None:
 def test_at_the_end_of_the_pool_none_of_them_is_to_blame(keys: tuple[int, ...]) -> None:
     found = blame(KillOrder(None, None, "the pool is stopping"), *keys)
     assert all(isinstance(how, Killed) and how.why == "the pool is stopping" for how in found.values())
+
+
+# ── one that is to run alone behind them ──
+
+
+def test_a_job_that_waits_behind_them_closes_the_worker_and_is_its_head_once_they_have_ended() -> None:
+    worker, one, alone = tenant(), job(1), Job(2, b"", "task", None, alone=True)
+    worker.hand_over(one, 0.0)
+    assert worker.has_room_for_tail(0.0)
+    worker.hand_over(alone, 0.0)
+    assert not worker.has_room_for_tail(0.0)
+    assert not worker.has_room(job(3), 0.0)
+    worker.finish(one)
+    assert worker.shares is None
+    assert worker.head is alone
+    assert not worker.has_room(Job(4, b"", "task", None), 0.0)  # nothing waits behind what may be a killer
+
+
+def test_one_that_waits_behind_them_is_taken_back_and_the_worker_is_open_again() -> None:
+    worker, alone = tenant(), job(2, concurrency=1)
+    worker.hand_over(job(1), 0.0)
+    worker.hand_over(alone, 0.0)
+    worker.channel.unclaimed.append(2)  # type: ignore[attr-defined]
+    assert worker.take_back() == [alone]
+    assert worker.has_room(job(3), 0.0)

@@ -176,7 +176,8 @@ class ProcessPool:
             if tenant is not None and tenant.state is TenantState.READY and tenant.kill_order is None:
                 ready += 1
                 if tenant.shares is not None:
-                    free += max(0, int(min(tenant.shares.limit - len(tenant.jobs), tenant.budget)))
+                    is_open = tenant.shares.tail is None
+                    free += max(0, int(min(tenant.shares.limit - len(tenant.jobs), tenant.budget))) if is_open else 0
                     continue
                 head_s = now - tenant.head_since if tenant.jobs else 0.0
                 if head_s <= balance.HEAD_PATIENCE_S:

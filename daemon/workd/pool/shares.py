@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Shares:
     """What the jobs of one worker agree on."""
 
-    __slots__ = ("_wishes", "due", "limit", "limited", "unsure_since")
+    __slots__ = ("_wishes", "due", "limit", "limited", "tail", "unsure_since")
 
     def __init__(self) -> None:
         """Have no jobs yet."""
@@ -31,6 +31,12 @@ class Shares:
         """How many of the jobs have a memory limit."""
         self.unsure_since = math.inf
         """Loop time of the first hand-over of which nobody knows whether the worker has claimed it."""
+        self.tail: Job | None = None
+        """A job that is to have the worker for itself: it waits unclaimed in its socket until all others have ended."""
+
+    def has_room(self, job: Job, held: int) -> bool:
+        """Say whether a worker that holds so many jobs may have this one beside them."""
+        return self.tail is None and held < min(self.limit, job.concurrency)
 
     def add(self, job: Job, now: float) -> None:
         """Take a job that is handed over."""
@@ -42,7 +48,10 @@ class Shares:
         self.unsure_since = min(self.unsure_since, now)
 
     def remove(self, job: Job) -> bool:
-        """Strike a job off; say whether any is left."""
+        """Strike a job off; say whether any is left that runs beside others."""
+        if job is self.tail:
+            self.tail = None
+            return True
         wish = job.concurrency
         self._wishes[wish] -= 1
         if not self._wishes[wish]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SOONEST_S: Final = HEAD_PATIENCE_S / 10  # no look comes sooner than this after another
 MEMORY_TICK_S: Final = 0.05
+HOLD_AFTER_S: Final = 0.25  # a job that is to run alone has waited so long when a worker is closed for it
+HOLD_S: Final = 10.0  # … and goes back to the owner when it has waited so long: another daemon may have a worker
 STUCK_S: Final = 10.0  # a worker that takes no job for so long, and has none, is of no use
 
 
@@ -39,14 +41,18 @@ class Sharing:
     def next_look(self, tenant: Tenant, shares: Shares, now: float) -> float:
         """Return when this worker wants to be looked at next."""
         due = min(shares.due, shares.unsure_since + HEAD_PATIENCE_S)
+        if shares.tail is not None:
+            due = min(due, now + HOLD_AFTER_S)
         if tenant.socket_full:
             due = min(due, now + HEAD_PATIENCE_S)
         if shares.limited:
             due = min(due, now + MEMORY_TICK_S)
         return max(now + SOONEST_S, due)
 
-    def look_at(self, tenant: Tenant, shares: Shares, now: float) -> None:
+    def look_at(self, tenant: Tenant, shares: Shares, now: float, *, idle: bool) -> None:
         """See whether a job is over one of its limits, and whether the worker takes what it is given."""
+        if shares.tail is not None and (idle or now - shares.tail.queued_at > HOLD_S):
+            self._pool.put_back(tenant.take_back())
         if now - shares.unsure_since >= HEAD_PATIENCE_S:
             self._take_back_unclaimed(tenant, shares, now)
         if now > shares.due:
@@ -60,14 +66,32 @@ class Sharing:
 
     def _take_back_unclaimed(self, tenant: Tenant, shares: Shares, now: float) -> None:
         """Have others run what the worker has not even claimed: its loop is blocked, or it is stopped."""
+        tail = shares.tail
         back = tenant.take_back()
         shares.unsure_since = math.inf  # what is left, it has claimed
-        if not back:
-            return
         self._pool.put_back(back)
+        if all(job is tail for job in back):
+            return
         if tenant.strike(now) > STUCK_S and not tenant.jobs:
             tenant.note = f"it took no job for {STUCK_S:g} s"
             tenant.kill()
+
+    def close_one(self, now: float) -> None:
+        """Have the worker with the fewest jobs take no more of them, if one that is to run alone has waited for long.
+
+        It waits in that worker's socket: while coroutines come and go, no worker would ever be without one.
+        """
+        waiting = self._pool.waiting
+        if not waiting or waiting[0].concurrency > 1 or not HOLD_AFTER_S < now - waiting[0].queued_at < HOLD_S:
+            return
+        tenants = [slot.tenant for slot in self._pool.slots if slot.tenant is not None]
+        if any(tenant.has_room(waiting[0], now) for tenant in tenants):
+            return
+        fit = [tenant for tenant in tenants if tenant.shares is not None and tenant.has_room_for_tail(now)]
+        if fit:
+            best = min(fit, key=lambda tenant: len(tenant.jobs))
+            if best.hand_over(waiting[0], now):
+                waiting.popleft()
 
     def _weigh(self, tenant: Tenant) -> None:
         limits = [(job.memory_limit_bytes, job.key) for job in tenant.jobs.values() if job.memory_limit_bytes]

@@ -119,7 +119,7 @@ class Tenant:
         if not self.jobs:
             return self.budget > 0
         if self.shares is not None:
-            return len(self.jobs) < min(self.shares.limit, job.concurrency) and self.budget > 0
+            return self.shares.has_room(job, len(self.jobs)) and self.budget > 0
         if job.concurrency > 1:
             return False  # what runs here runs alone
         if job.alone or self.load_s >= WINDOW_S or len(self.jobs) >= MAX_DEPTH or self.budget <= 0:
@@ -127,6 +127,12 @@ class Tenant:
         if now - self.head_since > HEAD_PATIENCE_S:
             return False  # what it runs takes longer than such tasks mostly do: nobody knows how long
         return not self.exclusive
+
+    def has_room_for_tail(self, now: float) -> bool:
+        """Say whether a job that is to run alone may wait here until all that run side by side have ended."""
+        fit = self.state is TenantState.READY and self.kill_order is None and not self.socket_full
+        is_open = self.shares is not None and self.shares.tail is None
+        return fit and is_open and self.budget > 0 and now >= self.shunned_until
 
     def hand_over(self, job: Job, now: float) -> bool:
         """Give the worker a job; False if its socket is full."""
@@ -140,6 +146,8 @@ class Tenant:
         self.jobs[job.key] = job
         if job.concurrency > 1:
             self._share(job, now)
+        elif self.shares is not None:
+            self.shares.tail = job
         faultpoints.hit("supervisor_after_handover")
         job.worker_pid = self.pid
         self.load_s += job.cost_s
@@ -180,6 +188,7 @@ class Tenant:
 
     def _unshare(self, job: Job) -> None:
         if self.shares is not None and not self.shares.remove(job):
+            self.exclusive = self.shares.tail is not None and self.shares.tail.alone
             self.shares = None
 
     def strike(self, now: float) -> float:

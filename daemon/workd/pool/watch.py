@@ -114,6 +114,7 @@ class Watch:
             tenant.socket_full = False  # or so we may hope; the next job tells
             self._look_at(tenant, now, idle=idle)
         pool.fill()
+        self._sharing.close_one(now)
         if pool.options.return_waiting:
             pool.return_unstarted([job for job in pool.waiting if now - job.queued_at > RETURN_AFTER_S])
         if pool.options.fail_waiting and pool.waiting:
@@ -138,7 +139,7 @@ class Watch:
         if head is None or tenant.kill_order is not None:
             return
         if tenant.shares is not None:
-            self._sharing.look_at(tenant, tenant.shares, now)
+            self._sharing.look_at(tenant, tenant.shares, now, idle=idle)
             return
         self._look_at_head(tenant, head, now - tenant.head_since)
         if len(tenant.jobs) > 1 or tenant.claimed_key != head.key:

@@ -8,7 +8,8 @@ nothing runs here: a plain function never runs inside the loop.
     next_plain ── run_forever ── readable ── claim ──┬── for the loop ── _start ── _run ── _ended ── frame
                                                      └── plain, or the end of the stream ── back to `serve`
 
-The supervisor decides how many run at once, by handing over no more. It must never: read a packet that cannot start.
+The supervisor decides how many run at once, by handing over no more. A packet that has to wait for those that run is
+not read before they have ended: until then it can be taken back.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from workd.pool.child.result_queue import ResultQueue
 
 LEFTOVER_PATIENCE_S: Final = 5.0  # what a run left behind may take so long to be cancelled
+LOOK_AGAIN_S: Final = 0.02  # after so long the supervisor may have changed its mind about what waits
 _ONE_FD_BYTES: Final = socket.CMSG_SPACE(4)
 
 Packet = tuple[int, list[tuple[int, int, bytes]], int, Any]
@@ -75,7 +77,8 @@ class LoopWork:
         self._waiting: Packet | None = None  # claimed, and for `serve`
         self._broken: BaseException | None = None
         self._is_listening = False
-        self._is_full = False  # what runs here runs alone
+        self._runs_alone = False
+        self._is_full = False  # nothing more may start before all that runs here has ended
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(_remember_whose)
         alarm.on_loop = self._on_order
@@ -122,13 +125,31 @@ class LoopWork:
             self._unlisten()
             self._stop_if_done()
 
+    def _is_to_wait(self) -> bool:
+        """Say whether the next packet has to wait until nothing runs here any more; it is looked at, not claimed."""
+        try:
+            head = self._channel.recv(frames.PACKET_HEAD.size, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return len(head) == frames.PACKET_HEAD.size and not frames.PACKET_HEAD.unpack(head)[1] & frames.BESIDE
+
     def _on_readable(self) -> None:
         try:
             self._leave_if_forked()
-            if (packet := self._claim()) is not None:
+            if self._running and self._is_to_wait():
+                self._is_full = True
+                self._unlisten()
+                self._loop.call_later(LOOK_AGAIN_S, self._look_again)
+            elif (packet := self._claim()) is not None:
                 self._sort(packet)
         except BaseException as error:  # noqa: BLE001 - the loop would log it and call again: this worker is broken
             self._break(error)
+
+    def _look_again(self) -> None:
+        """See whether the packet that has to wait was taken back, and others came for it."""
+        if self._running and not self._runs_alone:
+            self._is_full = False
+            self._listen()
 
     def _listen(self) -> None:
         if not (self._is_listening or self._is_full or self._waiting):
@@ -155,7 +176,7 @@ class LoopWork:
             body = read_spilled(packet[1])
         before = None
         if not flags & frames.BESIDE:
-            self._is_full = True
+            self._is_full = self._runs_alone = True
             self._unlisten()
             before = limits.impose(memory_bytes) if memory_bytes else None
         run = self._loop.create_task(self._run(key, body, soft_timeout_s))
@@ -188,7 +209,8 @@ class LoopWork:
             faultpoints.hit("after_result")
             if before is not None:
                 limits.lift(before)
-            self._is_full = False
+            self._runs_alone = False
+            self._is_full = self._is_full and bool(self._running)
             self._listen()
             self._stop_if_done()
         except BaseException as error:  # noqa: BLE001 - as above
