@@ -134,3 +134,62 @@ def test_plain_and_coroutine_jobs_in_any_order_all_end_once(queue: FaultQueue) -
     assert {(outcome["status"], outcome["deliveries"]) for outcome in outcomes.values()} == {("succeeded", 1)}
     queue.assert_empty()
     eventually(lambda: len(queue.runs()) == 100)
+
+
+def test_workers_are_replaced_under_a_stream_of_coroutines_and_nothing_runs_twice(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    start_daemon(modules=MODULES, workers=2, worker_max_jobs=7)
+    jobs = queue.push_together(*[message("nap", 0.01)] * 100)
+    outcomes = queue.all_ended(jobs)
+    assert {(outcome["status"], outcome["deliveries"]) for outcome in outcomes.values()} == {("succeeded", 1)}
+    assert len(queue.runs()) == 100
+    assert len({run.pid for run in queue.runs()}) >= 100 // 7
+
+
+def test_of_several_nobody_knows_whose_memory_it_was_and_alone_it_is_the_hogs(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    start_daemon(modules=MODULES, workers=1, memory_limit_bytes="200M", max_crashes=1)
+    others = [queue.push("linger", "gate") for _ in range(3)]
+    for one in others:
+        queue.run(one)
+    hog = queue.push("hog", 300 * 2**20)
+    queue.open_gate("gate")
+    letter = queue.dead_letter(hog)
+    assert (letter["reason"], letter["deliveries"]) == (b"crashed", b"2")
+    assert json.loads(letter["error"])["type"] == "MemoryLimit"
+    for one in others:
+        queue.succeeded(one, attempts=1)
+    assert len(queue.dead_letters()) == 1
+
+
+def test_another_daemon_runs_what_a_killed_one_had_in_one_worker(queue: FaultQueue, start_daemon: StartDaemon) -> None:
+    first = start_daemon(modules=MODULES, workers=1, lease_s=1)
+    jobs = [queue.push("linger", "gate") for _ in range(5)]
+    for one in jobs:
+        queue.run(one)
+    first.kill()
+    queue.open_gate("gate")
+    start_daemon(modules=MODULES, workers=1, lease_s=1)
+    for one in jobs:
+        queue.succeeded(one, attempts=1, deliveries=2)
+    queue.assert_empty()
+
+
+def test_a_daemon_that_lost_its_lease_records_nothing_of_what_its_coroutines_still_do(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    first = start_daemon(modules=MODULES, workers=1, lease_s=1)
+    jobs = [queue.push("linger", "gate") for _ in range(3)]
+    for one in jobs:
+        queue.run(one)
+    first.pause()
+    second = start_daemon(modules=MODULES, workers=1, lease_s=1)
+    eventually(lambda: any(run.delivery == 2 for run in queue.runs()), timeout_s=10)
+    first.resume()
+    first.wait_log("the lease was lost; its jobs are another daemon's now")
+    queue.open_gate("gate")
+    outcomes = queue.all_ended(jobs)
+    assert {outcome["daemon"] for outcome in outcomes.values()} == {second.daemon_id}
+    queue.assert_empty()

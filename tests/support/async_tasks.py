@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -209,3 +210,14 @@ async def _note_soft() -> None:
     except SoftTimeout:
         note("soft")
         raise
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def hog(size_bytes: int) -> int:
+    """Use memory for some time, of a kind that no resource limit counts."""
+    note("start")
+    piece = mmap.mmap(-1, size_bytes)
+    for start in range(0, size_bytes, mmap.PAGESIZE):
+        piece[start] = 1
+    await asyncio.sleep(600)
+    return len(piece)
