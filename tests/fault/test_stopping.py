@@ -136,3 +136,56 @@ def test_a_job_that_was_told_to_stop_when_its_daemon_died_ends_as_cancelled_with
     queue.ended(job, status="cancelled")
     assert len(queue.runs(job)) == 1
     queue.assert_empty()
+
+
+# ── coroutines, of which several run in one worker ──────────────────────────────────────────────────────────────────
+
+
+def test_one_of_several_coroutines_is_cancelled_and_those_beside_it_never_notice(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(lease_s=1, workers=1, modules=TASKS, cancel_grace_s=60)
+    [worker] = daemon.worker_pids()
+    jobs = [queue.push("linger_on", "gate") for _ in range(5)]
+    for job in jobs:
+        queue.run(job)
+    cancel(queue, jobs[2])
+    outcome = queue.ended(jobs.pop(2), status="cancelled", attempts=1, deliveries=1)
+    assert len(queue.runs(outcome["id"], "tidy")) == 1
+    queue.open_gate("gate")
+    for job in jobs:
+        queue.succeeded(job, value="through", attempts=1, deliveries=1)
+    assert daemon.worker_pids() == [worker]
+
+
+def test_a_coroutine_that_swallows_its_cancellation_is_killed_and_those_beside_it_run_again(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    start_daemon(lease_s=1, workers=1, modules=TASKS, cancel_grace_s=0.3)
+    stubborn, neighbour = queue.push("refuse_to_go", "never"), queue.push("linger_on", "gate")
+    for job in (stubborn, neighbour):
+        queue.run(job)
+    cancel(queue, stubborn)
+    queue.ended(stubborn, status="cancelled", attempts=0, deliveries=1)
+    queue.run(neighbour, 2)
+    queue.open_gate("gate")
+    queue.succeeded(neighbour, value="through", attempts=1)
+
+
+def test_coroutines_hear_of_a_drain_and_are_not_cancelled_by_it(queue: FaultQueue, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(lease_s=1, workers=1, modules=TASKS, drain_s=60, cancel_grace_s=60)
+    listens, waits, unwanted = (
+        queue.push("listen_on"),
+        queue.push("linger_on", "gate"),
+        queue.push("linger_on", "never"),
+    )
+    for job in (listens, waits, unwanted):
+        queue.run(job)
+    daemon.term()
+    queue.succeeded(listens, value="half a result")
+    cancel(queue, unwanted)
+    queue.ended(unwanted, status="cancelled")
+    assert not queue.runs(waits, "tidy")
+    queue.open_gate("gate")
+    queue.succeeded(waits, value="through", attempts=1, deliveries=1)
+    assert daemon.wait() == 0

@@ -87,6 +87,15 @@ def test_what_a_silent_job_said_last_stays_readable_as_long_as_it_runs(
         handle.wait(timeout=10)
 
 
+def test_coroutines_in_one_worker_have_each_their_own(queue: FaultQueue, daemon: DaemonProcess) -> None:
+    with Client(queue.server.url) as client:
+        handles = {gate: client.enqueue("linger_on", gate) for gate in ("coroutine-1", "coroutine-2", "coroutine-3")}
+        for gate, handle in handles.items():
+            assert said(handle, gate).fraction == 0.5
+            queue.open_gate(gate)
+            assert handle.get(timeout=10) == "through"
+
+
 async def test_the_asynchronous_client_reads_it_too(queue: FaultQueue, daemon: DaemonProcess) -> None:
     async with AsyncClient(queue.server.url) as client:
         handle = await client.enqueue("listen")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 
+from support.fault_tasks import _FOLDER as FOLDER
 from support.fault_tasks import note, wait_at
 from workd_tasks import Retry, SoftTimeout, context, task
 
@@ -46,3 +48,36 @@ def reporting(gate: str, count: int = 1_000) -> str:
     context().progress(count, count, "whole")
     wait_at(f"{gate}-end")
     return "done"
+
+
+@task(result_ttl=_TTL_S, concurrency=50)
+async def linger_on(gate: str) -> str:
+    """Wait at a gate beside others, and tidy up when it is cancelled."""
+    note("start")
+    context().progress(1, 2, gate)
+    try:
+        while not (FOLDER / gate).exists():  # noqa: ASYNC110 - another process opens it
+            await asyncio.sleep(_POLL_S)
+    except asyncio.CancelledError:
+        note("tidy")
+        raise
+    return "through"
+
+
+@task(result_ttl=_TTL_S, concurrency=50)
+async def refuse_to_go(gate: str) -> str:
+    """Swallow the cancellation."""
+    note("start")
+    while not (FOLDER / gate).exists():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(_POLL_S)
+    return "through"
+
+
+@task(result_ttl=_TTL_S, concurrency=50)
+async def listen_on() -> str:
+    """Work until told to stop."""
+    note("start")
+    while not context().should_stop():  # noqa: ASYNC110 - a flag that is polled is what is tried here
+        await asyncio.sleep(_POLL_S)
+    return "half a result"
