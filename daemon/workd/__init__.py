@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workd.client.admin import Admin
     from workd.client.async_client import AsyncClient
+    from workd.client.group_async import AsyncGroupHandle
+    from workd.client.group_calls import GroupProgress
+    from workd.client.group_handle import GroupHandle, GroupSummary
+    from workd.client.groups import Chain, Group, Step, chain, group, step
     from workd.client.handle import AsyncHandle, Handle
     from workd.client.redis_pool import RedisPool
     from workd.client.sync import Client
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
         DeadLetterError,
         EnqueueTimeoutError,
         FencedError,
+        GroupEndedError,
         InvalidJobError,
         InvalidMessageError,
         InvalidResultError,
@@ -68,17 +73,24 @@ if TYPE_CHECKING:
 __all__ = [
     "Admin",
     "AsyncClient",
+    "AsyncGroupHandle",
     "AsyncHandle",
     "BootError",
     "BrokerError",
     "BrokerUnavailableError",
     "CallCancelledError",
+    "Chain",
     "Client",
     "ClientError",
     "Context",
     "DeadLetterError",
     "EnqueueTimeoutError",
     "FencedError",
+    "Group",
+    "GroupEndedError",
+    "GroupHandle",
+    "GroupProgress",
+    "GroupSummary",
     "Handle",
     "HookError",
     "InvalidJobError",
@@ -102,6 +114,7 @@ __all__ = [
     "ServerUnavailableError",
     "SettingsError",
     "SoftTimeout",
+    "Step",
     "UnknownVersionError",
     "WorkdError",
     "WorkerDiedError",
@@ -110,10 +123,13 @@ __all__ = [
     "after_task",
     "around_task",
     "before_task",
+    "chain",
     "context",
+    "group",
     "on_failure",
     "on_worker_start",
     "on_worker_stop",
+    "step",
     "task",
 ]
 
@@ -138,6 +154,16 @@ _ELSEWHERE = {
     "on_worker_start": "workd_tasks",
     "on_worker_stop": "workd_tasks",
     "task": "workd_tasks",
+    "AsyncGroupHandle": "workd.client.group_async",
+    "Chain": "workd.client.groups",
+    "Group": "workd.client.groups",
+    "GroupHandle": "workd.client.group_handle",
+    "GroupProgress": "workd.client.group_calls",
+    "GroupSummary": "workd.client.group_handle",
+    "Step": "workd.client.groups",
+    "chain": "workd.client.groups",
+    "group": "workd.client.groups",
+    "step": "workd.client.groups",
 }
 
 

@@ -152,9 +152,20 @@ class Arrivals:
             )
             for flight in flights
         ]
-        answers = await session.admit(queue, items)
+        # A group or a chain is cancelled as a whole, under its own id: asked once for all its jobs here.
+        kin_ids = list(dict.fromkeys(chain.from_iterable(flight.kin_ids for flight in flights)))
+        asked = [*items, *(Admit("", kin_id, has_producer_id=False) for kin_id in kin_ids)]
+        answers = await session.admit(queue, asked)
+        stopped = {
+            kin_id
+            for kin_id, answer in zip(kin_ids, answers[len(items) :], strict=True)
+            if answer is Admitted.CANCELLED
+        }
         admitted = []
-        for flight, answer in zip(flights, answers, strict=True):
+        for flight, its_own in zip(flights, answers[: len(items)], strict=True):
+            answer = its_own
+            if answer is Admitted.RUN and not stopped.isdisjoint(flight.kin_ids):
+                answer = Admitted.CANCELLED
             match answer:
                 case Admitted.RUN:
                     admitted.append(flight)

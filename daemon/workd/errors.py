@@ -268,6 +268,17 @@ class JobExpiredError(ClientError):
         super().__init__(_ended(outcome, "expired before it was started"))
 
 
+class GroupEndedError(ClientError):
+    """Not all members of the group had been enqueued when its deadline was over, and it ended without the others."""
+
+    def __init__(self, group_id: str) -> None:
+        self.group_id = group_id
+        super().__init__(
+            f"group {group_id} has ended before all its members were enqueued: give it a later deadline_s,"
+            " or look for what held up this program"
+        )
+
+
 class InvalidJobError(ClientError, ValueError):
     """What was given to enqueue cannot become a message: nothing was sent. Names task and option."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from workd.broker.entries import Entry
     from workd.broker.ops import Settlement
+    from workd.kin import Following
     from workd.retry import Policy
     from workd.terms import Extras
     from workd.wire import Envelope
@@ -36,6 +37,8 @@ class Flight:
     dropped: bool = False  # somebody else's now: whatever comes of it is ignored
     arguments: tuple[int, int] = (0, 0)  # where they stand in the message, if nobody has parsed them yet
     extras: Extras | None = None  # what few jobs ask for
+    kin_ids: tuple[str, ...] = ()  # its group's and its chain's; not empty for each job that has one
+    following: Following | None = None  # the next step of its chain, once it has succeeded
 
     @property
     def task(self) -> str:
@@ -52,6 +55,7 @@ class Flight:
         return (
             entry.id is not None
             or (envelope is not None and (envelope.id is not None or envelope.unique is not None))
+            or bool(self.kin_ids)
             or entry.counters.takeovers > 0
         )
 
@@ -81,13 +85,15 @@ class Book:
         return entry_id in self.flights
 
     def job_ids(self) -> list[str]:
-        """Return the ids of the jobs whose end is not decided yet."""
-        return [flight.job_id for flight in self.flights.values() if flight.settlement is None]
+        """Return the ids of the jobs whose end is not decided yet, and of their groups and chains."""
+        undecided = [flight for flight in self.flights.values() if flight.settlement is None]
+        kin_ids = {kin_id for flight in undecided if flight.kin_ids for kin_id in flight.kin_ids}
+        return [*(flight.job_id for flight in undecided), *kin_ids]
 
     def find(self, job_ids: frozenset[str]) -> Iterator[Flight]:
-        """Yield the undecided flights of these jobs."""
+        """Yield the undecided flights of these jobs, groups and chains."""
         for flight in list(self.flights.values()):
-            if flight.job_id in job_ids and flight.settlement is None:
+            if flight.settlement is None and (flight.job_id in job_ids or not job_ids.isdisjoint(flight.kin_ids)):
                 yield flight
 
     def drop(self, entry_ids: Iterable[str]) -> list[Flight]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from workd import excerpt, retry, wire
+from workd import excerpt, kin, retry, wire
 from workd.errors import InvalidMessageError, UnknownVersionError
 from workd.flights import Flight
 from workd.terms import Terms, with_unique_key
@@ -78,6 +78,10 @@ class Reader:
             return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", "; ".join(error.details))
         except UnknownVersionError as error:
             return flight, retry.TaskUnknown(wire.ErrorInfo(type="UnknownVersion", message=str(error)), self._wall())
+        if envelope.group is not None or envelope.then is not None or envelope.chain is not None:
+            flight.kin_ids = kin.ids_of(envelope, flight.job_id)
+            if wrong := kin.refusal(envelope):
+                return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", wrong)
         return flight, None
 
     def knows(self, task: str) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from workd import faultpoints
+from workd import faultpoints, kin
 from workd.broker.ops import Bury, Finish, Readd
 from workd.errors import FencedError
 from workd.log import get_logger
@@ -25,6 +25,7 @@ from workd.log import get_logger
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from workd.broker.kinship import Kin
     from workd.broker.ops import Settlement
     from workd.broker.session import Session
     from workd.flights import Book, Flight
@@ -183,6 +184,8 @@ class Settler:
 
     async def _settle_batch(self, session: Session, queue: str, box: Outbox) -> None:
         batch = self._take_batch(box)
+        if any(flight.kin_ids for flight in batch):
+            batch = await self._post(session, queue, box)
         settlements = [flight.settlement for flight in batch if flight.settlement is not None]
         faultpoints.hit("before_settle")
         reply = await session.settle(queue, settlements)
@@ -209,6 +212,25 @@ class Settler:
             self.ended += not isinstance(flight.settlement, Readd)
         self._note_if_empty()
         self._on_room()
+
+    async def _post(self, session: Session, queue: str, box: Outbox) -> list[Flight]:
+        """Bring into other queues what the ends of chains' steps mean there; return what can be settled after that.
+
+        First a look whether these jobs are still ours: what is told elsewhere nobody can fence off.
+        """
+        posts = [(flight, post) for flight in box.sending if (post := kin.post_of(flight.settlement)) is not None]
+        if not posts:
+            return list(box.sending)
+        taken = await session.taken(queue, [flight.entry.entry_id for flight, _ in posts])
+        for flight, post in posts:
+            if flight.dropped or flight.entry.entry_id in taken:
+                continue
+            why = await session.post(post)
+            if why and not flight.dropped:
+                box.sending = [other for other in box.sending if other is not flight]
+                self._hold_back(box, flight, why)
+        faultpoints.hit("after_post")
+        return list(box.sending)
 
     def _take_batch(self, box: Outbox) -> list[Flight]:
         size = 0
@@ -253,7 +275,10 @@ class Settler:
 
 def _is_awaited(settlement: Settlement) -> bool:
     """Say whether somebody waits for this outcome now."""
-    return not isinstance(settlement, Readd) and settlement.reply_to is not None
+    if isinstance(settlement, Readd):
+        return False
+    kinship = settlement.kin
+    return settlement.reply_to is not None or (kinship is not None and bool(kinship.following or kinship.post))
 
 
 def _size(settlement: Settlement) -> int:
@@ -262,8 +287,12 @@ def _size(settlement: Settlement) -> int:
         return 0  # nearly all: nobody asked for it
     match settlement:
         case Finish(outcome=outcome):
-            return len(outcome or b"")
+            return len(outcome or b"") + _size_of_kin(settlement.kin)
         case Bury(outcome=outcome, message=message):
-            return len(outcome or b"") + len(message)
+            return len(outcome or b"") + len(message) + _size_of_kin(settlement.kin)
         case Readd(message=message):
             return len(message)
+
+
+def _size_of_kin(kinship: Kin | None) -> int:
+    return 0 if kinship is None else len(kinship.body) + len(kinship.following)

@@ -111,7 +111,7 @@ class Supervisor:
             async_concurrency=settings.async_concurrency,
         )
         source = _source(settings, self.daemon_id)
-        clerk = Clerk(self.daemon_id, wall=clock.now_s)
+        clerk = Clerk(self.daemon_id, wall=clock.now_s, max_message_bytes=limits.max_message_bytes)
         self._dispatcher = Dispatcher(settings.queues, limits, clerk, clock, apart=are_apart(source))
         self._consumer = consumer_of(source, self._dispatcher)
         self._pool = ProcessPool(self._dispatcher, _pool_options(settings, modules, self.daemon_id), launched)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from workd import retry
+from workd import kin, retry
 from workd.broker.ops import Bury, Finish, Readd
 from workd.pool import frames
 from workd.pool.deaths import Crashed, Killed, Lost, OverMemory, Suspected, TimedOut
@@ -107,8 +107,10 @@ class Clerk:
         *,
         wall: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
+        max_message_bytes: int = 1024 * 1024,
     ) -> None:
         """`wall` gives epoch seconds, `dice` a number in [0, 1) for the jitter of backoffs."""
+        self._max_message_bytes = max_message_bytes
         self.daemon_id = daemon_id
         self.wall = wall
         self._dice = dice
@@ -116,7 +118,8 @@ class Clerk:
     def decide(self, flight: Flight, event: Event) -> Decision:
         """Apply the rules to what happened."""
         policy = flight.policy or retry.Policy()
-        return retry.decide(flight.entry.counters, policy, event, self._dice())
+        decision = retry.decide(flight.entry.counters, policy, event, self._dice())
+        return kin.go_on(flight, decision, self.wall(), self._max_message_bytes) if flight.kin_ids else decision
 
     def write(self, flight: Flight, decision: Decision, times: Times) -> Settlement:
         """Return the settlement of a decision."""
@@ -190,17 +193,22 @@ class Clerk:
         duplicate: bool = False,
     ) -> Finish:
         envelope = flight.envelope
+        if flight.kin_ids:
+            error_json = kin.named(flight, error_json)
         outcome = self._outcome(flight, status, counters, times, value_json, error_json)
         entry_id, job_id, ttl_s = flight.entry.entry_id, flight.job_id, flight.result_ttl_s
         if envelope is None:
             return Finish(entry_id, job_id, outcome, ttl_s)
         has_id = envelope.id is not None
-        return Finish(entry_id, job_id, outcome, ttl_s, envelope.reply_to, has_id, envelope.unique, duplicate)
+        item = Finish(entry_id, job_id, outcome, ttl_s, envelope.reply_to, has_id, envelope.unique, duplicate)
+        return kin.finished(flight, item, status, value_json, error_json) if flight.kin_ids else item
 
     def _bury(self, flight: Flight, counters: Counters, reason: DeadReason, error: ErrorInfo, times: Times) -> Bury:
         envelope, entry = flight.envelope, flight.entry
         error_json = encode_error(error)
-        return Bury(
+        if flight.kin_ids:
+            error_json = kin.named(flight, error_json) or error_json
+        item = Bury(
             entry_id=entry.entry_id,
             job_id=flight.job_id,
             outcome=self._outcome(flight, Status.DEAD, counters, times, None, error_json),
@@ -217,6 +225,7 @@ class Clerk:
             deliveries=counters.runs,
             signature=entry.signature,
         )
+        return kin.buried(flight, item) if flight.kin_ids else item
 
     def _outcome(
         self,
@@ -233,7 +242,7 @@ class Clerk:
             return None
         ended_at = times.ended_at if times.ended_at is not None else self.wall()
         return encode_outcome(
-            flight.job_id,
+            kin.outcome_id_of(flight) if flight.kin_ids else flight.job_id,
             flight.task,
             status,
             value_json,

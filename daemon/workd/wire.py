@@ -22,6 +22,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_core import PydanticCustomError, from_json
 
 from workd.errors import InvalidMessageError, UnknownVersionError
+from workd.steps import ChainPlace, GroupPlace, Steps
 from workd_tasks.finite import refuse_non_finite
 
 VERSION: Final = 1
@@ -143,6 +144,9 @@ class Envelope(BaseModel):
         default=None,
         description="carried along and shown, never interpreted",
     )
+    group: GroupPlace | None = Field(default=None, description="which member of which group this is")
+    then: Steps | None = Field(default=None, description="what runs after it, one step after the other")
+    chain: ChainPlace | None = Field(default=None, description="which later step of a chain this is; daemons write it")
 
 
 class ErrorInfo(BaseModel):

@@ -89,6 +89,16 @@ def progress(queue: str, job_id: str) -> str:
     return f"workd:{{{queue}}}:progress:{job_id}"
 
 
+def group(queue: str, group_id: str) -> str:
+    """Return the key of a group's record; what else is kept of the group begins with it and a colon."""
+    return f"workd:{{{queue}}}:group:{group_id}"
+
+
+def groups(queue: str) -> str:
+    """Return the key of the sorted set of groups that have not ended, by deadline in ms."""
+    return f"workd:{{{queue}}}:groups"
+
+
 def reply(queue: str, name: str) -> str:
     """Return the key of the stream that gets the outcomes of messages with this `reply_to`."""
     return f"workd:{{{queue}}}:reply:{name}"

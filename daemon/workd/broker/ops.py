@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple, Self, assert_never
 
+from workd.broker import kinship
 from workd.broker.entries import MAX_MS, Entry
+from workd.broker.kinship import Kin
 from workd.broker.queues import Paused
 from workd.retry import Counters
 
@@ -32,6 +34,8 @@ class Finish(NamedTuple):
     unique: str | None = None
     duplicate: bool = False
     """Another job holds this one's id or `unique`: that job's result and claims stay as they are."""
+    kin: Kin | None = None
+    """What its end means for its group and its chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Bury:
     attempts: int
     deliveries: int
     signature: bytes | None
+    kin: Kin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +197,14 @@ def pack(items: Sequence[Settlement]) -> list[Argument]:
 
 
 def _finish(item: Finish) -> tuple[Argument, ...]:
-    if item.has_producer_id or item.unique or item.reply_to:
-        return ("f", item.entry_id, *_ending(item), b"1" if item.duplicate else b"")
+    if item.has_producer_id or item.unique or item.reply_to or item.kin:
+        return (
+            *kinship.pack(item.entry_id, item.kin),
+            "f",
+            item.entry_id,
+            *_ending(item),
+            b"1" if item.duplicate else b"",
+        )
     if item.outcome is None or item.result_ttl_s <= 0:
         return ("x", item.entry_id)
     return ("r", item.entry_id, item.job_id, item.outcome, _ms(item.result_ttl_s))
@@ -201,6 +212,7 @@ def _finish(item: Finish) -> tuple[Argument, ...]:
 
 def _bury(item: Bury) -> tuple[Argument, ...]:
     return (
+        *kinship.pack(item.entry_id, item.kin),
         "d",
         item.entry_id,
         *_ending(item),

@@ -27,9 +27,11 @@ class Script:
     sha: bytes
 
     @classmethod
-    def load(cls, name: str) -> "Script":
-        """Read `scripts/<name>.lua`."""
-        source = files(__package__).joinpath("scripts", f"{name}.lua").read_bytes()
+    def load(cls, name: str, *before: str) -> "Script":
+        """Read `scripts/<name>.lua`, and put what it shares with others behind its first line, which has its flags."""
+        texts = [files(__package__).joinpath("scripts", f"{part}.lua").read_bytes() for part in (name, *before)]
+        flags, _, rest = texts[0].partition(b"\n")
+        source = b"\n".join((flags, *texts[1:], rest)) if before else texts[0]
         return cls(name, source, hashlib.sha1(source, usedforsecurity=False).hexdigest().encode())
 
     async def call(self, link: Link, keys: tuple[str, ...], *arguments: Argument) -> Any:
@@ -45,14 +47,15 @@ CRON_FIRE: Final = Script.load("cron_fire")
 CRON_MARKS: Final = Script.load("cron_marks")
 DEPART: Final = Script.load("depart")
 ENTRIES: Final = Script.load("entries")
-MOVE_DUE: Final = Script.load("move_due")
+MOVE_DUE: Final = Script.load("move_due", "groups")
 MOVE_INBOX: Final = Script.load("move_inbox")
 PERMIT: Final = Script.load("permit")
+POST: Final = Script.load("post")
 PROGRESS: Final = Script.load("progress")
 REGISTER: Final = Script.load("register")
 REGROUP: Final = Script.load("regroup")
 RENEW: Final = Script.load("renew")
-SETTLE: Final = Script.load("settle")
+SETTLE: Final = Script.load("settle", "groups")
 TAKEN: Final = Script.load("taken")
 TAKEOVER: Final = Script.load("takeover")
 TRIM_DEAD: Final = Script.load("trim_dead")

@@ -19,10 +19,11 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from workd import redis_url
-from workd.broker import checks, entries, faults, keys, ops, permits, places, queues, scripts
+from workd.broker import checks, entries, faults, keys, ops, permits, places, posting, queues, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
 from workd.broker.keys import CANCEL_MS, CLAIM_MS, SEEN_MS
+from workd.broker.kinship import Post
 from workd.broker.link import Connector, Link
 from workd.broker.ops import (
     Admit,
@@ -225,6 +226,11 @@ class Session:
         )
         async with self._asking("settling", queue):
             return SettleReply.read(await scripts.SETTLE.call(self._shared, names, *head, *ops.pack(items)))
+
+    async def post(self, post: Post) -> str:
+        """Bring a chain into another queue; return what is in the way, '' if it is done. Twice is as good as once."""
+        async with self._asking("bringing a chain into another queue", post.queue):
+            return await posting.call(self._shared, post, CLAIM_MS)
 
     async def renew(self, queue: str, in_flight_ids: Sequence[str]) -> RenewReply:
         """Extend our lease, unless it is gone, and say which of these jobs were cancelled."""

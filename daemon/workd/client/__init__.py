@@ -16,6 +16,10 @@
     sync.py            Client
     async_link.py, async_reader.py, async_client.py      the same three for asyncio
     redis_pool.py, pool_results.py                       the standard library's Pool, on a fleet
+    groups.py          chains and groups, as people write them (pure)
+    group_messages.py  the messages that they become (pure)
+    group_calls.py     the commands about groups (pure)
+    group_sync.py, group_handle.py, group_async.py       enqueueing them, and the handles of groups
 
 This file imports nothing: `workd` finds the names in their modules when they are asked for.
 """

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
-from workd.client import message
+from workd.client import group_async, groups, message
 from workd.client.async_core import AsyncCore
+from workd.client.group_async import AsyncGroupHandle
+from workd.client.group_messages import Writer
 from workd.client.handle import AsyncHandle, Job
 from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
 from workd.client.sending import DEFAULT_RETRIES, Sending
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from workd.client.groups import Chain, Group, Step, Work
     from workd.client.message import Draft, Options
     from workd.client.outcomes import CancelState
 
@@ -116,6 +119,24 @@ class AsyncClient:
         message.check_job_id(id)
         return await self.result(id).cancel()
 
+    @overload
+    async def enqueue_chain(self, work: Chain[R] | Step[R], /) -> AsyncHandle[R]: ...
+    @overload
+    async def enqueue_chain(self, *works: Work) -> AsyncHandle[Any]: ...
+
+    async def enqueue_chain(self, *works: Work) -> AsyncHandle[Any]:
+        """Put a chain on its queue and return the handle of its last step's value; see `Client.enqueue_chain`."""
+        return await group_async.enqueue_chain(self.core, self._writer(), groups.chain(*works))
+
+    async def enqueue_group(self, group: Group, /) -> AsyncGroupHandle:
+        """Put jobs on one queue that are counted together; see `Client.enqueue_group`."""
+        return await group_async.enqueue_group(self.core, self._writer(), group)
+
+    def group(self, id: str, /) -> AsyncGroupHandle:
+        """Return a handle to a group of this client's queue, whoever enqueued it. Asks nobody."""
+        job = Job.elsewhere(self._options.queue or self._queue, id)
+        return AsyncGroupHandle(self.core, job, (), None)
+
     async def close(self) -> None:
         """Close the connections and end the waiting task; safe twice. Views share them."""
         await self.core.close()
@@ -129,6 +150,9 @@ class AsyncClient:
     ) -> None:
         """Close."""
         await self.close()
+
+    def _writer(self) -> Writer:
+        return Writer(self._options, self._queue, self.core.replies.name)
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""

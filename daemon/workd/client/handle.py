@@ -109,6 +109,10 @@ class _Known:
         """All that is known of the job here."""
         return self._job
 
+    def note(self, outcome: Outcome) -> None:
+        """Take the job's outcome from who has waited for it; for this package's use."""
+        self._outcome = outcome
+
     def __repr__(self) -> str:
         """Show task, id and queue."""
         ended = "" if self._outcome is None else f" {self._outcome.status}"

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
-from workd.client import message
+from workd.client import group_sync, groups, message
 from workd.client.core import Core
+from workd.client.group_handle import GroupHandle
+from workd.client.group_messages import Writer
 from workd.client.handle import Handle, Job
 from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
 from workd.client.sending import DEFAULT_RETRIES, Sending
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from workd.client.groups import Chain, Group, Step, Work
     from workd.client.message import Draft, Options
     from workd.client.outcomes import CancelState
 
@@ -126,6 +129,36 @@ class Client:
         message.check_job_id(id)
         return self.result(id).cancel()
 
+    @overload
+    def enqueue_chain(self, work: Chain[R] | Step[R], /) -> Handle[R]: ...
+    @overload
+    def enqueue_chain(self, *works: Work) -> Handle[Any]: ...
+
+    def enqueue_chain(self, *works: Work) -> Handle[Any]:
+        """Put steps on their queue that run one after the other, and return a handle to the last one's value.
+
+        Each gets the value of the one before as its first argument (`step.after` and `chain.after` make one that does
+        not). A step that is dead, cancelled or expired ends the chain, and `get` raises as for a job. This client's
+        options hold for all steps (`timeout`, `max_retries`, `queue`) or for the chain as a whole (all others).
+        Raises as `enqueue`.
+        """
+        return group_sync.enqueue_chain(self.core, self._writer(), groups.chain(*works))
+
+    def enqueue_group(self, group: Group, /) -> GroupHandle:
+        """Put jobs on one queue that are counted together, some hundred to a call; `group` says how.
+
+        Its `then` runs once, when all have ended or `deadline_s` is over, and gets as its first argument an object
+        with `id`, `total`, `succeeded`, `failed`, `unfinished`, `sealed` and, with `results=True`, `outcomes`. With
+        `cancel_rest` what has not ended by the deadline is cancelled, else it goes on. Raises as `enqueue`, and
+        GroupEndedError; the error's note says how many members had been queued before.
+        """
+        return group_sync.enqueue_group(self.core, self._writer(), group)
+
+    def group(self, id: str, /) -> GroupHandle:
+        """Return a handle to a group of this client's queue, whoever enqueued it. Asks nobody."""
+        job = Job.elsewhere(self._options.queue or self._queue, id)
+        return GroupHandle(self.core, job, (), None)
+
     def close(self) -> None:
         """Close the connections and end the waiting thread; safe twice. Views share them."""
         self.core.close()
@@ -139,6 +172,9 @@ class Client:
     ) -> None:
         """Close."""
         self.close()
+
+    def _writer(self) -> Writer:
+        return Writer(self._options, self._queue, self.core.replies.name)
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""

@@ -1,11 +1,11 @@
 #!lua flags=allow-oom
--- Move scheduled jobs that are due, by the server's clock, into the stream.
+-- Move scheduled jobs that are due, by the server's clock, into the stream, and end groups whose deadline is over.
 --
 -- KEYS  1 stream  2 scheduled
 -- ARGV  1 prefix of the queue's keys  2 most jobs to move  3 most bytes to move
 --       4 ms that a claim is kept while its job is on its way  5 ms that a cancellation is kept at least
 --
--- Returns {moved, score of the next job or ''}
+-- Returns {moved and ended, score of the next job or deadline of a group, or ''}
 --
 -- Invariant: a job is in the stream before it leaves the set. Its claim (`seen`) goes with it to the new entry. A cancelled
 -- job is moved too: whoever fetches it is told so by `admit` and records the outcome; its cancellation is kept until then.
@@ -13,7 +13,7 @@
 
 local stream, scheduled = KEYS[1], KEYS[2]
 local prefix, left, bytes_left, claim_ms, cancel_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
-local SLICE = 50
+local SLICE, GROUPS, PUT_OFF_MS = 50, 10, 5000
 
 local function add(member)
   local _, last, id_bytes, signature_bytes, n, t = string.find(member, '^(%d+):(%d+):([%d ]+):(%d+):')
@@ -51,5 +51,20 @@ while left > 0 and bytes_left > 0 do
   end
 end
 
-local earliest = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
-return {moved, earliest[2] or ''}
+-- A group whose members may yet be waiting is cancelled before it ends, if that was wished: whoever has one is told so by
+-- `admit` or `renew`. One that cannot end, for a key of another type, is put off: it holds up no other.
+local groups = prefix .. 'groups'
+local over = redis.pcall('ZRANGEBYSCORE', groups, '-inf', now_ms, 'LIMIT', 0, GROUPS)
+for n = 1, #over do
+  local id = over[n]
+  if redis.pcall('HGET', prefix .. 'group:' .. id, 'cancel_rest') == '1' then
+    redis.pcall('SET', prefix .. 'cancel:' .. id, '1', 'PX', claim_ms)
+  end
+  if end_group(prefix, id) then redis.call('ZADD', groups, now_ms + PUT_OFF_MS, id) end
+  moved = moved + 1
+end
+
+local earliest = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2]
+local next_group = redis.pcall('ZRANGE', groups, 0, 0, 'WITHSCORES')[2]
+if next_group and (not earliest or tonumber(next_group) < tonumber(earliest)) then earliest = next_group end
+return {moved, earliest or ''}

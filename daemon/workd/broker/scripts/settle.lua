@@ -13,6 +13,8 @@
 --         d entry job outcome ttl_ms reply_to has_id unique
 --           message fields reason error task attempts deliveries signature        dead
 --         a entry job message n t signature due_ms has_id unique                  back to the stream, or scheduled
+--       before f or d, for a job of a group or a chain:
+--         k entry result_id group index how head body next                        see groups.lua; next: a message
 -- Returns {1} when fenced, else {0, skipped, lost replies, score of the next scheduled job or '',
 --   entry, error, entry, error, ...}
 --
@@ -142,17 +144,27 @@ local function readd(i)
   move_claims(entry, job, has_id, unique, place, ttl_ms)
 end
 
-local function finish(i, entry)
+-- What the end of a job means for its kin: its group counts it, and the next step of its chain is enqueued. The second
+-- cannot be repeated, so it is the last that can fail; a dead letter has no next step.
+local function tell_kin(k)
+  local id, index, how, head, body, following = unpack(ARGV, k + 3, k + 8)
+  local wrong = id ~= '' and count_member(prefix, id, index, how, head, body)
+  if not wrong and following ~= '' then wrong = problem(stream, redis.pcall('XADD', stream, '*', 'm', following)) end
+  return wrong
+end
+
+local function finish(i, entry, k)
   local job, outcome, ttl_ms, reply_to, has_id, unique = unpack(ARGV, i + 2, i + 7)
   local ours = ARGV[i] == 'd' or ARGV[i + 8] == '' or has_id == '' or get(prefix .. 'seen:' .. job) == entry
-  local wrong = ours and ttl_ms ~= '0' and keep(job, outcome, ttl_ms)
+  local wrong = ours and ttl_ms ~= '0' and keep(k and ARGV[k + 2] or job, outcome, ttl_ms)
+  if not wrong and k and ours then wrong = tell_kin(k) end
   if not wrong and ARGV[i] == 'd' then wrong = bury(i) end
   if wrong then return wrong end
-  answer(reply_to, outcome)
+  if ours or not k then answer(reply_to, outcome) end  -- of a step that came twice nobody hears
   release(entry, job, has_id, unique)
 end
 
-local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10}
+local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10, k = 9}
 local RECORD = {
   x = function() end,
   r = function(i) return keep(ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end,
@@ -165,9 +177,11 @@ local skipped, done, answers = 0, {}, {0}
 local i = FIRST_JOB
 while i <= #ARGV do
   local letter, entry = ARGV[i], ARGV[i + 1]
+  local k
+  if letter == 'k' then k, i, letter = i, i + WIDTH.k, ARGV[i + WIDTH.k] end
   if is_held(entry) then
     held[entry] = false
-    local wrong = RECORD[letter](i, entry)
+    local wrong = RECORD[letter](i, entry, k)
     if wrong then
       answers[#answers + 1] = entry
       answers[#answers + 1] = wrong

@@ -6,8 +6,9 @@
 --       4 server ms until which to take nothing  5 ms after which a pause was an outage  6 ms to stay quiet after one
 --       7 most entries to take  8 most bytes to take  9 lease in ms  10 what consumers begin with that stand for waiting jobs
 --
--- Returns {server ms, quiet until, score of the next scheduled job or '', fenced (1 or 0), {daemon taken from, ...},
---          {{entry id, delivery count, fields}, ...}, why the queue is paused or '', {consumer of jobs that wait, ...}}
+-- Returns {server ms, quiet until, score of the next scheduled job or deadline of a group or '', fenced (1 or 0),
+--          {daemon taken from, ...}, {{entry id, delivery count, fields}, ...}, why the queue is paused or '',
+--          {consumer of jobs that wait, ...}}
 --
 -- Invariant: a pass renews the lease of who makes it, unless that is gone. The lease of the dead goes first, then their
 -- jobs, in one script: from then on whatever the old owner does is fenced. What is over the limit stays pending for an owner
@@ -29,6 +30,8 @@ local paused = redis.pcall('GET', KEYS[4])
 if type(paused) ~= 'string' then paused = '' end
 
 local next_score = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
+local next_group = redis.pcall('ZRANGE', string.sub(stream, 1, -7) .. 'groups', 0, 0, 'WITHSCORES')[2]
+if next_group and (next_score == '' or tonumber(next_group) < tonumber(next_score)) then next_score = next_group end
 
 local function answer(fenced)
   return {now_ms, quiet_until_ms, next_score, fenced, taken_from, taken, paused, waiting}

@@ -1,0 +1,47 @@
+"""What a settlement says beside its own job's end: to its group, which counts it, and to the next step of its chain.
+
+Pure. Made by `kin.py` for the few jobs that have kin; `ops.pack` puts it before the job in the arguments of
+`scripts/settle.lua`.
+"""
+
+from typing import NamedTuple
+
+Argument = str | bytes | int | float
+
+
+class Post(NamedTuple):
+    """What has to be brought into another queue before the job is settled: `scripts/post.lua`."""
+
+    queue: str
+    id: str
+    """The next step's id, or the chain's."""
+    message: bytes = b""
+    """The next step; empty: the chain has ended."""
+    outcome: bytes = b""
+    result_ttl_s: float = 0.0
+    reply_to: str | None = None
+
+
+class Kin(NamedTuple):
+    """What the end of a job means for its group and its chain."""
+
+    result_id: str
+    """Under which id the outcome is kept: its own, or that of its chain."""
+    group_id: str = ""
+    member: int = 0
+    succeeded: bool = False
+    head: bytes = b""
+    """Its outcome, if its group keeps them, as JSON: what is kept in any case, without the closing brace …"""
+    body: bytes = b"}"
+    """… and what is left out where there is no room."""
+    following: bytes = b""
+    """The next step, a message for the same queue."""
+    post: Post | None = None
+
+
+def pack(entry_id: str, kin: Kin | None) -> tuple[Argument, ...]:
+    """Return what precedes a job in the arguments of a batch; nothing for one without kin."""
+    if kin is None:
+        return ()
+    how = b"succeeded" if kin.succeeded else b"failed"
+    return ("k", entry_id, kin.result_id, kin.group_id, kin.member, how, kin.head, kin.body, kin.following)

@@ -1,0 +1,39 @@
+#!lua flags=allow-oom
+-- Bring into this queue what the end of a chain's step in another queue means here: the next step, or the chain's end.
+--
+-- KEYS  1 stream
+-- ARGV  1 prefix of the queue's keys  2 ms that a claim is kept while its job is on its way  3 id
+--       4 the next step's message, or ''  5 the chain's outcome, or ''  6 ms to keep the outcome  7 reply_to
+--
+-- Returns '' when it is done, else what is in its way.
+--
+-- Invariant: twice is as good as once. A step is claimed under its id, which its place in the chain gives, in the script
+-- that enqueues it; a claim that is there means that it was enqueued before. No lease is looked up, since the caller's is
+-- another queue's, in another slot: it has asked there before, and settles there afterwards. Of a key of another type
+-- nothing is overwritten.
+
+local stream, prefix, claim_ms, id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local message, outcome, ttl_ms, reply_to = ARGV[4], ARGV[5], ARGV[6], ARGV[7]
+
+local function problem(key, reply)
+  if type(reply) == 'table' and reply.err then return key .. ': ' .. tostring(reply.err) end
+end
+
+if message ~= '' then
+  local seen = prefix .. 'seen:' .. id
+  local place = redis.pcall('GET', seen)
+  if type(place) == 'table' then return problem(seen, place) end
+  if place then return '' end
+  local entry = redis.pcall('XADD', stream, '*', 'm', message)
+  if type(entry) == 'table' then return problem(stream, entry) end
+  redis.call('SET', seen, entry, 'PX', claim_ms)
+  return ''
+end
+
+if ttl_ms ~= '0' then
+  local result = prefix .. 'result:' .. id
+  local wrong = problem(result, redis.pcall('SET', result, outcome, 'PX', ttl_ms, 'GET'))
+  if wrong then return wrong end
+end
+if reply_to ~= '' then redis.pcall('XADD', prefix .. 'reply:' .. reply_to, 'NOMKSTREAM', '*', 'm', outcome) end
+return ''

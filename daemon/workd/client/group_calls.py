@@ -1,0 +1,117 @@
+"""The Redis commands about groups, and the shapes of their answers. Pure, but for the script's file, read once."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from workd.broker import keys
+from workd.client import commands
+from workd.errors import GroupEndedError, InvalidJobError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from workd.client.commands import Command
+    from workd.client.group_messages import Envelopes
+    from workd.client.groups import Group
+    from workd.client.message import Draft
+
+OUTLIVES_MS: Final = 7 * 86_400_000
+"""How long a record is kept beyond its deadline: for so long no daemon may be there to end the group."""
+MARKER_MS: Final = 60_000
+CANCEL_MS: Final = 30 * 86_400_000
+_FIELDS: Final = ("added", "succeeded", "failed", "sealed", "ended")
+
+
+class GroupProgress(NamedTuple):
+    """How far a group is."""
+
+    done: int
+    """Members that have ended, in whatever way."""
+    total: int
+    """Members that have been enqueued; all of them, once `sealed`."""
+    succeeded: int
+    failed: int
+    sealed: bool
+    ended: bool
+    """Whether its outcome is there: all have ended, or its deadline is over."""
+
+
+class Call(NamedTuple):
+    """One call of the script: some hundred members."""
+
+    first: int
+    last: bool
+    drafts: list[Draft]
+    messages: list[bytes]
+
+
+def calls(envelopes: Envelopes) -> Iterator[Call]:
+    """Cut a group's members into calls; each knows whether it is the last."""
+    drafts: list[Draft] = []
+
+    def messages() -> Iterator[bytes]:
+        for draft, raw in envelopes.members:
+            drafts.append(draft)
+            yield raw
+
+    first, held = 0, None
+    for chunk in commands.chunks(messages()):
+        if held is not None:
+            yield Call(first, last=False, drafts=drafts[: len(held)], messages=held)
+            del drafts[: len(held)]
+            first += len(held)
+        held = chunk
+    if held is not None:
+        yield Call(first, last=True, drafts=drafts[: len(held)], messages=held)
+
+
+def add(of: Group, envelopes: Envelopes, call: Call, *, whole_script: bool) -> Command:
+    """Add members; answers as `read_added` reads, or NOSCRIPT: then send the whole script."""
+    source, digest = _script()
+    verb, script = ("EVAL", source) if whole_script else ("EVALSHA", digest)
+    queue, record = envelopes.queue, keys.group(envelopes.queue, envelopes.id)
+    words = envelopes.record if call.first == 0 else ()
+    return (
+        *(verb, script, 4, keys.stream(queue), record, keys.groups(queue), f"{record}:call"),
+        *(envelopes.id, call.first, 1 if call.last else 0, int(of.deadline_s * 1000), OUTLIVES_MS, MARKER_MS),
+        *(len(words), *words, *call.messages),
+    )
+
+
+def read_added(group_id: str, answer: Sequence[Any]) -> list[str]:
+    """Return the entry ids of the members. Raises InvalidJobError or GroupEndedError."""
+    match answer[0]:
+        case 0:
+            return [entry_id.decode() for entry_id in answer[1:]]
+        case 1:
+            raise InvalidJobError(f"id={group_id!r}: there is a group of that id, or was until a while ago")
+        case _:
+            raise GroupEndedError(group_id)
+
+
+def progress(queue: str, group_id: str) -> Command:
+    """Ask how far a group is."""
+    return ("HMGET", keys.group(queue, group_id), *_FIELDS)
+
+
+def read_progress(answer: Sequence[bytes | None]) -> GroupProgress | None:
+    """Read the answer; None if nothing is kept of such a group."""
+    added, succeeded, failed = (int(number or 0) for number in answer[:3])
+    if answer[0] is None:
+        return None
+    return GroupProgress(succeeded + failed, added, succeeded, failed, answer[3] is not None, answer[4] is not None)
+
+
+def cancel(queue: str, group_id: str) -> Command:
+    """Cancel every member that has not ended."""
+    return ("SET", keys.cancel(queue, group_id), "1", "PX", CANCEL_MS)
+
+
+@cache
+def _script() -> tuple[str, str]:
+    source = files(__package__).joinpath("group.lua").read_text(encoding="utf-8")
+    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,213 @@
+"""What the end of a job means for its kin: the group that it is a member of, and the next step of its chain. Pure.
+
+Called by the intake, the clerk and the settler, only for the few jobs whose message has `group`, `then` or `chain`. All
+others are told by `Flight.kin_ids` being empty, and pay for that one look.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
+
+from workd import retry
+from workd.broker.kinship import Kin, Post
+from workd.broker.ops import Readd
+from workd.steps import Step
+from workd.wire import MAX_ID_CHARS, DeadReason, ErrorInfo, Status
+
+if TYPE_CHECKING:
+    from workd.broker.ops import Bury, Finish, Settlement
+    from workd.flights import Flight
+    from workd.retry import Decision
+    from workd.wire import Envelope
+
+_write_steps: Final = TypeAdapter(list[Step]).dump_json
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """The next step of a chain, as a message."""
+
+    queue: str
+    id: str
+    message: bytes
+
+
+# ── on the way in ──
+
+
+def ids_of(envelope: Envelope, job_id: str) -> tuple[str, ...]:
+    """Return the ids beside its own by which a job is cancelled; never empty for a job that has kin."""
+    ids = () if envelope.group is None else (envelope.group.id,)
+    if envelope.chain is not None:
+        return (*ids, envelope.chain.id)
+    return ids or (job_id,)
+
+
+def refusal(envelope: Envelope) -> str:
+    """Return what is wrong with a message that has kin, beginning with the path; '' if nothing is."""
+    if envelope.group is not None:
+        for number, step in enumerate(envelope.then or ()):
+            if step.queue is not None:
+                return f"then.{number}.queue: a member of a group stays in the group's queue, where it is counted"
+    return ""
+
+
+# ── on the way out ──
+
+
+def go_on(flight: Flight, decision: Decision, now_s: float, max_message_bytes: int) -> Decision:
+    """Prepare the next step where there is one; a value that is too large for it ends the job, and the chain."""
+    envelope = flight.envelope
+    if not isinstance(decision, retry.Succeed) or envelope is None or not envelope.then:
+        return decision
+    following = next_step(flight, envelope, decision.value, now_s)
+    if len(following.message) > max_message_bytes:
+        text = (
+            f"with this value the next step ({envelope.then[0].task}) has {len(following.message)} bytes,"
+            f" max_message_bytes is {max_message_bytes}: return a reference instead"
+        )
+        return retry.Die(decision.counters, DeadReason.TOO_LARGE, ErrorInfo(type="MessageTooLarge", message=text))
+    flight.following = following
+    return decision
+
+
+def next_step(flight: Flight, envelope: Envelope, value: bytes, now_s: float) -> Following:
+    """Make the message of the next step; `value`, as JSON, goes in as it is."""
+    steps = envelope.then or []
+    step, rest = steps[0], steps[1:]
+    here = flight.entry.queue
+    home, chain_id, index = home_of(flight), chain_id_of(flight), index_of(envelope) + 1
+    queue = step.queue or here
+    job_id = _step_id(home, queue, chain_id, index)
+    fields: dict[str, Any] = {
+        "task": step.task,
+        "id": job_id,
+        "chain": {"id": chain_id, "index": index} | ({} if queue == home else {"queue": home}),
+        "run_at": None if step.delay is None else now_s + step.delay,
+        "group": envelope.group,
+        "reply_to": envelope.reply_to,
+        "result_ttl": envelope.result_ttl,
+        "trace": envelope.trace,
+        "meta": envelope.meta,
+    }
+    fields |= {name: getattr(step, name) for name in ("expires_at", "timeout", "max_retries", "unique")}
+    parts = [to_json({name: said for name, said in fields.items() if said is not None})[:-1]]
+    if rest:
+        parts += (b',"then":', _write_steps(rest, exclude_unset=True))
+    if step.kwargs:
+        parts += (b',"kwargs":', to_json(step.kwargs))
+    args = [value] if step.pass_value else []
+    if step.args:
+        args.append(to_json(step.args)[1:-1])
+    parts += (b',"args":[', b",".join(args), b"]}")
+    return Following(queue, job_id, b"".join(parts))
+
+
+def named(flight: Flight, error_json: bytes | None) -> bytes | None:
+    """Say in an error which step of a chain it was."""
+    envelope = flight.envelope
+    if error_json is None or envelope is None or (envelope.chain is None and not envelope.then):
+        return error_json
+    error = from_json(error_json)
+    number = index_of(envelope) + 1
+    steps = number + len(envelope.then or ())
+    error["message"] = f"step {number} of {steps} ({envelope.task}): {error['message']}"
+    return to_json(error)
+
+
+def finished(flight: Flight, item: Finish, status: Status, value: bytes | None, error: bytes | None) -> Finish:
+    """Return the settlement of a job that succeeded, was cancelled or expired with what it means for its kin."""
+    following = flight.following
+    if status is Status.SUCCEEDED and following is not None:
+        item = item._replace(outcome=None, result_ttl_s=0.0, reply_to=None)
+        if following.queue == flight.entry.queue:
+            return item._replace(kin=Kin(flight.job_id, following=following.message))
+        return item._replace(kin=Kin(flight.job_id, post=Post(following.queue, following.id, following.message)))
+    kin = _end(flight, status, value, error)
+    if home_of(flight) == flight.entry.queue:
+        return item._replace(kin=kin)
+    came_twice = item.duplicate and item.unique is None  # the step that came first tells the end
+    if not came_twice:
+        kin = kin._replace(post=_told_at_home(flight, item))
+    return item._replace(kin=kin, outcome=None, result_ttl_s=0.0, reply_to=None)
+
+
+def buried(flight: Flight, item: Bury) -> Bury:
+    """Return the settlement of a dead job with what it means for its kin."""
+    kin = _end(flight, Status.DEAD, None, item.error)
+    if home_of(flight) == flight.entry.queue:
+        return replace(item, kin=kin)
+    return replace(
+        item, kin=kin._replace(post=_told_at_home(flight, item)), outcome=None, result_ttl_s=0.0, reply_to=None
+    )
+
+
+def post_of(settlement: Settlement | None) -> Post | None:
+    """Return what has to be brought into another queue before this is settled."""
+    if settlement is None or isinstance(settlement, Readd) or settlement.kin is None:
+        return None
+    return settlement.kin.post
+
+
+def _end(flight: Flight, status: Status, value: bytes | None, error: bytes | None) -> Kin:
+    outcome_id = outcome_id_of(flight)
+    group = flight.envelope.group if flight.envelope is not None else None
+    if group is None:
+        return Kin(outcome_id)
+    kin = Kin(outcome_id, group.id, group.index, status is Status.SUCCEEDED)
+    if not group.outcomes:
+        return kin
+    head = to_json({"id": outcome_id, "status": status.value})[:-1]
+    body = b"".join((b',"value":', value or b"null", b',"error":', _short(error), b"}"))
+    return kin._replace(head=head, body=body)
+
+
+def _told_at_home(flight: Flight, item: Finish | Bury) -> Post | None:
+    if item.outcome is None:
+        return None
+    post = Post(home_of(flight), chain_id_of(flight), outcome=item.outcome)
+    return post._replace(result_ttl_s=item.result_ttl_s, reply_to=item.reply_to)
+
+
+def _short(error: bytes | None) -> bytes:
+    """Return type and message of an error: the rest of it would be most of a group's outcomes."""
+    if error is None:
+        return b"null"
+    said = from_json(error)
+    return to_json({"type": said["type"], "message": said["message"]})
+
+
+# ── where a job stands in its chain ──
+
+
+def outcome_id_of(flight: Flight) -> str:
+    """Return the id under which the outcome is kept and told: that of the chain, for its later steps."""
+    chain = flight.envelope.chain if flight.envelope is not None else None
+    return flight.job_id if chain is None else chain.id
+
+
+chain_id_of = outcome_id_of
+
+
+def home_of(flight: Flight) -> str:
+    """Return the queue in which the chain began."""
+    chain = flight.envelope.chain if flight.envelope is not None else None
+    return flight.entry.queue if chain is None or chain.queue is None else chain.queue
+
+
+def index_of(envelope: Envelope) -> int:
+    """Return which step it is, from 0."""
+    return 0 if envelope.chain is None else envelope.chain.index
+
+
+def _step_id(home: str, queue: str, chain_id: str, index: int) -> str:
+    """Name a step, the same each time; in another queue after ours too, since another chain may have the same id."""
+    base = chain_id if queue == home else f"{home}:{chain_id}"
+    if len(base) + len(f".{index}") > MAX_ID_CHARS:
+        base = hashlib.sha256(base.encode()).hexdigest()
+    return f"{base}.{index}"
