@@ -18,6 +18,7 @@
     │   └── CallCancelledError        the call was cancelled by the program that had made it
     └── ClientError                   what a producer can meet; each call documents its own
         ├── EnqueueTimeoutError       no answer within the deadline (also a TimeoutError)
+        ├── GroupEndedError           a group had ended before all its members were enqueued
         ├── ServerUnavailableError    Redis refused, or the connection broke (also a ConnectionError)
         ├── NotDurableError           it was not confirmed, or cannot be, that a job outlasts a crash of the server
         ├── ResultTimeoutError        the job has not ended yet (also a TimeoutError)

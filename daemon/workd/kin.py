@@ -89,7 +89,7 @@ def next_step(flight: Flight, envelope: Envelope, value: bytes, now_s: float) ->
         "id": job_id,
         "chain": {"id": chain_id, "index": index} | ({} if queue == home else {"queue": home}),
         "run_at": None if step.delay is None else now_s + step.delay,
-        "group": envelope.group,
+        "group": None if envelope.group is None else envelope.group.model_dump(exclude_unset=True),
         "reply_to": envelope.reply_to,
         "result_ttl": envelope.result_ttl,
         "trace": envelope.trace,

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from workd_tasks.define import MAX_SPAN_S, NAME_RULE, QUEUE_RULE
+from workd_tasks.define import NAME_RULE
+from workd_tasks.options import MAX_SPAN_S, QUEUE_RULE
 
 GROUP_ID_PATTERN: Final = r"^[A-Za-z0-9._-]{1,64}$"
 MAX_MEMBERS: Final = 100_000

@@ -3,7 +3,8 @@
 -- KEYS  1 stream  2 the group's record  3 groups  4 marker of the last call
 -- ARGV  1 group  2 index of the first of these members  3 '1': these are the last ones  4 ms until the deadline
 --       5 ms that the record outlives it  6 ms that the marker is kept  7 number of words of the record
---       8.. field, value, … of the record, then the members' messages
+--       8 whose group this is: a random word, the same in all its calls
+--       9.. field, value, … of the record, then the members' messages
 --
 -- Returns {0, entry id of each member}; {1} if there is such a group already; {2} if it has ended, or never began.
 --
@@ -13,7 +14,8 @@
 
 local stream, record, groups, marker = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, first, last = ARGV[1], ARGV[2], ARGV[3]
-local FIRST_WORD = 8
+local whose = ARGV[8]
+local FIRST_WORD = 9
 local words = tonumber(ARGV[7])
 
 local kinds = {[stream] = 'stream', [record] = 'hash', [groups] = 'zset', [marker] = 'string'}
@@ -25,7 +27,7 @@ for key, wanted in pairs(kinds) do
 end
 
 local done = redis.call('GET', marker)
-if done and string.match(done, '^%d+') == first then
+if done and string.match(done, '^%w+ %d+') == whose .. ' ' .. first then
   local known = {0}
   for entry in string.gmatch(done, '%d+%-%d+') do known[#known + 1] = entry end
   return known
@@ -55,5 +57,5 @@ for i = FIRST_WORD + words, #ARGV do
 end
 redis.call('HINCRBY', record, 'added', #entries - 1)
 if last == '1' then redis.call('HSET', record, 'sealed', '1') end
-redis.call('SET', marker, first .. ' ' .. table.concat(entries, ' ', 2), 'PX', ARGV[6])
+redis.call('SET', marker, whose .. ' ' .. first .. ' ' .. table.concat(entries, ' ', 2), 'PX', ARGV[6])
 return entries

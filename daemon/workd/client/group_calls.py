@@ -78,7 +78,7 @@ def add(of: Group, envelopes: Envelopes, call: Call, *, whole_script: bool) -> C
     return (
         *(verb, script, 4, keys.stream(queue), record, keys.groups(queue), f"{record}:call"),
         *(envelopes.id, call.first, 1 if call.last else 0, int(of.deadline_s * 1000), OUTLIVES_MS, MARKER_MS),
-        *(len(words), *words, *call.messages),
+        *(len(words), envelopes.whose, *words, *call.messages),
     )
 
 

@@ -41,6 +41,8 @@ class Envelopes(NamedTuple):
     record: tuple[str | bytes, ...]
     members: Iterator[tuple[Draft, bytes]]
     callback: Draft | None
+    whose: str
+    """A word that tells this group from another of the same id."""
     kept: bool
     """Whether the group's outcome is."""
 
@@ -90,7 +92,7 @@ class Writer:
         }
         words = tuple(word for pair in record.items() for word in pair)
         rest = self._members(of, group_id, draft.queue, (draft, raw), members)
-        return Envelopes(group_id, draft.queue, words, rest, callback, kept=ttl_s > 0)
+        return Envelopes(group_id, draft.queue, words, rest, callback, secrets.token_hex(8), kept=ttl_s > 0)
 
     def _members(
         self, of: Group, group_id: str, queue: str, first: tuple[Draft, bytes], others: Iterator[Work]
@@ -119,8 +121,8 @@ class Writer:
         draft = message.draft(first.task, options, self._client_queue, self._reply_name)
         if draft.queue != queue:
             raise InvalidJobError(
-                f"the callback {draft.target.name} would go to queue {draft.queue!r}, its group is in {queue!r}: what"
-                " counts the members enqueues it, and reaches one queue only; give it with_options(queue=…)"
+                f"the callback {draft.target.name} would go to queue {draft.queue!r}, its group is in {queue!r}:"
+                " what counts the members enqueues it, and reaches one queue only; give it with_options(queue=…)"
             )
         _check_call(draft, first)
         parts = [draft.head]

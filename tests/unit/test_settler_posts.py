@@ -1,0 +1,143 @@
+"""What the settler brings into other queues before it settles."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from structlog.testing import capture_logs
+
+from support.flying import QUEUE, flight
+from support.waiting import eventually_async
+from workd import settler as module
+from workd.broker.kinship import Kin, Post
+from workd.broker.ops import Finish, Settlement, SettleReply
+from workd.clock import Clock
+from workd.errors import BrokerUnavailableError
+from workd.flights import Book, Flight
+from workd.pulse import Pulse
+from workd.schedule import Alarm
+from workd.settler import Settler
+
+if TYPE_CHECKING:
+    from workd.broker.session import Session
+
+
+class FakeSession:
+    """Writes down what is asked of it, in order."""
+
+    def __init__(self, taken: Sequence[str] = (), refusals: Sequence[str] = ()) -> None:
+        self.calls: list[str] = []
+        self._taken = list(taken)
+        self._refusals = list(refusals)
+        self.breaks = False
+
+    async def taken(self, queue: str, entry_ids: Sequence[str]) -> list[str]:
+        self.calls.append(f"taken {' '.join(entry_ids)}")
+        return self._taken
+
+    async def post(self, post: Post) -> str:
+        self.calls.append(f"post {post.id}")
+        if self.breaks:
+            self.breaks = False
+            raise BrokerUnavailableError("gone")
+        return self._refusals.pop(0) if self._refusals else ""
+
+    async def settle(self, queue: str, items: Sequence[Settlement]) -> SettleReply:
+        self.calls.append(f"settle {' '.join(item.entry_id for item in items)}")
+        return SettleReply()
+
+
+class Desk:
+    """A settler with its book."""
+
+    def __init__(self) -> None:
+        self.book = Book(QUEUE)
+        self.settler = Settler({QUEUE: self.book}, {QUEUE: Alarm(Clock())}, lambda: None)
+
+    def put(self, number: int, kin: Kin | None = None) -> Flight:
+        job = flight(f"{number}-0")
+        job.kin_ids = () if kin is None else ("c",)
+        self.book.open(job)
+        self.settler.put(job, Finish(f"{number}-0", f"{number}-0", b"{}", 60.0, kin=kin))
+        return job
+
+    @asynccontextmanager
+    async def run(self, session: FakeSession) -> AsyncIterator[asyncio.Task[None]]:
+        task = asyncio.ensure_future(self.settler.run(cast("Session", session), Pulse()))
+        yield task
+        task.cancel()
+        with suppress(asyncio.CancelledError, BrokerUnavailableError):
+            await task
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    return Desk()
+
+
+def elsewhere(name: str) -> Kin:
+    return Kin("c", post=Post("images", name, b"{}"))
+
+
+async def test_another_queue_hears_of_a_chain_before_the_step_is_settled(desk: Desk) -> None:
+    session = FakeSession()
+    desk.put(1)
+    desk.put(2, elsewhere("c.1"))
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert session.calls == ["taken 2-0", "post c.1", "settle 1-0 2-0"]
+
+
+async def test_jobs_that_have_no_kin_elsewhere_ask_nobody(desk: Desk) -> None:
+    session = FakeSession()
+    desk.put(1)
+    desk.put(2, Kin("c", following=b"{}"))
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert session.calls == ["settle 1-0 2-0"]
+
+
+async def test_what_is_another_daemons_now_is_told_to_nobody(desk: Desk) -> None:
+    session = FakeSession(taken=["2-0"])
+    desk.put(2, elsewhere("c.1"))
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert session.calls == ["taken 2-0", "settle 2-0"]  # which the script skips
+
+
+async def test_a_queue_that_cannot_take_it_holds_back_that_job_alone(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STUCK_RETRY_S", 0.02)
+    session = FakeSession(refusals=["seen:c.1: WRONGTYPE"])
+    desk.put(1)
+    held = desk.put(2, elsewhere("c.1"))
+    with capture_logs() as logs:
+        async with desk.run(session):
+            await eventually_async(lambda: desk.settler.ended == 2)
+    assert session.calls == ["taken 2-0", "post c.1", "settle 1-0", "taken 2-0", "post c.1", "settle 2-0"]
+    assert [line["error"] for line in logs] == ["seen:c.1: WRONGTYPE"]
+    assert held.complaint
+
+
+async def test_after_a_break_it_is_brought_again(desk: Desk) -> None:
+    session = FakeSession()
+    session.breaks = True
+    desk.put(2, elsewhere("c.1"))
+    async with desk.run(session) as task:
+        await asyncio.wait({task})
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert session.calls == ["taken 2-0", "post c.1", "taken 2-0", "post c.1", "settle 2-0"]
+
+
+async def test_a_next_step_does_not_wait_for_company(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE_S", 60.0)
+    session = FakeSession()
+    async with desk.run(session):
+        for number in range(1, 4):
+            desk.put(number, Kin("c", following=b"{}"))
+            await desk.settler.wait_empty()
+    assert len(session.calls) == 3
