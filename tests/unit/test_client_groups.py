@@ -83,7 +83,7 @@ def test_options_of_the_client_are_those_of_all_steps_or_of_the_chain() -> None:
 
 
 def test_the_value_of_a_chain_is_typed_as_its_last_step() -> None:
-    draft, _ = Writer(JobOptions(), "default", "me").write(step(size, "a").then(load))
+    draft, _ = Writer(JobOptions(), "default", "me").write(chain(step("size", "a"), Step(load)))
     assert draft.target.adapter is not None
     assert draft.target.adapter.validate_json('"x"') == b"x"
 
@@ -91,8 +91,11 @@ def test_the_value_of_a_chain_is_typed_as_its_last_step() -> None:
 @pytest.mark.parametrize(
     ("work", "said"),
     [
-        (lambda: step(load, "a").then(resize), "missing a required argument: 'width' .its first argument will be"),
-        (lambda: step(load, "a").then(size, 1), "too many positional arguments"),
+        (
+            lambda: chain(step(load, "a"), Step(resize)),
+            "missing a required argument: 'width' .its first argument will be",
+        ),
+        (lambda: chain(step(load, "a"), Step(size, (1,))), "too many positional arguments"),
         (lambda: step(load), "missing a required argument: 'path'"),
         (lambda: step(load, "a").then(size).with_options(id="x"), "groups.size: id is the whole chain's"),
         (lambda: step(load, "a").then(size).with_options(result_ttl=1), "result_ttl is the whole chain's"),
