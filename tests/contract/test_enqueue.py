@@ -13,7 +13,7 @@ from workd.broker import keys
 if TYPE_CHECKING:
     from support.stores import Store
 
-STREAM, MARKER = keys.stream("q"), keys.call("q", "lane")
+STREAM, MARKER = keys.stream("default"), keys.call("default", "lane")
 SCRIPT = files("workd.client").joinpath("enqueue.lua").read_text()
 
 

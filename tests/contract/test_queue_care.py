@@ -84,6 +84,7 @@ def test_a_key_of_another_type_is_no_number_and_no_error(store: Store) -> None:
 
 
 def test_queues_are_found_by_their_keys(store: Store) -> None:
+    store.need_one_server()
     client, care = store.client(), queue_care(store)
     assert care.names() == []
     client.xadd(keys.stream("images"), {"m": "1"})
@@ -205,6 +206,7 @@ async def test_the_claims_of_purged_jobs_are_free_and_those_of_others_stay(store
 
 
 async def test_a_queue_is_moved_in_its_order_and_jobs_keep_what_they_are(store: Store) -> None:
+    store.need_one_server()
     client = store.client()
     count = 2 * MOVE_SLICE + 7
     async with store.session() as session:
@@ -235,6 +237,7 @@ async def test_a_queue_is_moved_in_its_order_and_jobs_keep_what_they_are(store: 
 
 
 async def test_scheduled_jobs_are_moved_with_their_due_times_and_leave_no_claim(store: Store) -> None:
+    store.need_one_server()
     client = store.client()
     raw = message(id="mine", unique="key")
     async with store.session() as session:
@@ -253,6 +256,7 @@ async def test_scheduled_jobs_are_moved_with_their_due_times_and_leave_no_claim(
 
 
 async def test_no_daemon_starts_what_is_about_to_be_moved(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.need_one_server()
     client, care = store.client(), queue_care(store)
     async with store.session() as session:
         await session.register(QUEUE)
@@ -275,6 +279,7 @@ async def test_no_daemon_starts_what_is_about_to_be_moved(store: Store, monkeypa
 async def test_a_move_that_ends_in_the_middle_loses_nothing_and_is_repeated_without_doubles(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store.need_one_server()
     client, care = store.client(), queue_care(store)
     push(client, *(str(number) for number in range(MOVE_SLICE + 10)))
     monkeypatch.setattr(care, "_remove", interrupted)
@@ -307,6 +312,7 @@ async def test_what_an_interrupted_move_has_left_is_taken_over_like_a_dead_daemo
 
 
 async def test_large_jobs_are_moved_some_at_a_time(store: Store) -> None:
+    store.need_one_server()
     client = store.client()
     push(client, *(b"x" * (3 << 20) for _ in range(5)), b"y" * (9 << 20))
     steps: list[Moved] = []

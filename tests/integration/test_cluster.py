@@ -15,6 +15,7 @@ from support.daemons import DaemonProcess
 from support.waiting import eventually
 from workd.broker import keys
 from workd.broker.session import Session
+from workd.client.admin import Admin
 from workd.errors import BrokerUnavailableError
 
 if TYPE_CHECKING:
@@ -149,3 +150,16 @@ async def test_a_server_that_is_no_cluster_is_told_apart(cluster: Cluster, valke
 def valkey_url(request: pytest.FixtureRequest) -> str:
     """Where a server listens that is alone."""
     return f"127.0.0.1:{request.getfixturevalue('valkey').port}"
+
+
+def test_queues_are_found_on_all_nodes_and_moved_from_one_to_the_other(cluster: Cluster) -> None:
+    mail, urgent = client_of(cluster, "mail")(), client_of(cluster, "urgent")()
+    mail.xadd(keys.stream("mail"), {"m": '{"task":"square","args":[1]}'})
+    urgent.rpush(keys.inbox("urgent"), '{"task":"square","args":[2]}')
+    with Admin(cluster.url) as admin:
+        assert admin.queues.names() == ["mail", "urgent"]
+        assert admin.queues.move("mail", "urgent").queued == 1
+        assert [(state.name, state.queued, state.inbox) for state in admin.queues.all()][-1] == ("urgent", 1, 1)
+    [(_, fields)] = urgent.xrange(keys.stream("urgent"))  # type: ignore[misc]
+    assert fields is not None
+    assert fields[b"m"] == b'{"task":"square","args":[1]}'

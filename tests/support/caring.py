@@ -19,6 +19,9 @@ class _Asked:
     def call(self, command: tuple[Any, ...]) -> Any:
         return self._client.execute_command(*map(_without_flags, command))
 
+    def each(self) -> list["_Asked"]:
+        return [self]
+
 
 def _without_flags(word: Any) -> Any:
     """Turn the first line of a script, which fakeredis takes for Lua, into a comment."""

@@ -65,7 +65,7 @@ class Desk:
 
     @asynccontextmanager
     async def run(self, session: FakeSession) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.ensure_future(self.settler.run(cast("Session", session), Pulse()))
+        task = asyncio.ensure_future(self.settler.run(cast("Session", session), Pulse(), QUEUE))
         yield task
         task.cancel()
         with suppress(asyncio.CancelledError, BrokerUnavailableError):

@@ -182,6 +182,10 @@ class Link:
             raise unreachable(commands[0], error, self.url) from error
         return accepted(commands, self._receive(connection, commands, deadline), self.url)
 
+    def each(self) -> list[Link]:
+        """Return a link to each server that holds keys: there is one."""
+        return [self]
+
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
         self._closed = True

@@ -73,6 +73,14 @@ class Links(Link):
             self.places.forget()
             raise
 
+    def each(self) -> list[Link]:
+        """Return a link to each server that holds keys: in a Cluster all masters, else whoever is the master."""
+        if not self.places.is_cluster:
+            return [self]
+        self.places.forget()
+        self._find(("SCAN", "0"), Deadline(self.deadline_s))
+        return [self._link(url) for url in self.places.master_urls()]
+
     def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
         super().close()

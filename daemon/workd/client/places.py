@@ -67,6 +67,10 @@ class Places:
             found = [(host, self._several.node_url(host, port)) for host, port in nodes]
         return random.sample(found, len(found))
 
+    def master_urls(self) -> list[str]:
+        """Return the URLs of all servers of a Cluster that hold slots, as far as they are known."""
+        return sorted({self._several.node_url(*node) for first, _, node in self._ranges if first >= 0})
+
     def question(self) -> Command:
         """Return what to ask a seed."""
         return (

@@ -20,7 +20,7 @@ from workd.errors import InvalidJobError
 from workd_tasks.options import QUEUE_RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from workd.client.queue_state import QueueState
     from workd.client.scripts import Asks
@@ -64,16 +64,8 @@ class QueueCare:
         self._link = link
 
     def names(self) -> list[str]:
-        """List the queues that there are: those with a stream or an inbox. Looks through all keys of the server."""
-        found: set[str] = set()
-        cursor: Any = 0
-        while True:
-            # One pattern for both words, since each takes a walk through all keys.
-            cursor, some = self._link.call(("SCAN", cursor, "MATCH", "workd:{*}:[is][nt]*", "COUNT", _SCAN_COUNT))
-            hits = (_KEY_RULE.fullmatch(key.decode(errors="replace")) for key in some)
-            found |= {hit.group(1) for hit in hits if hit is not None}
-            if int(cursor) == 0:
-                return sorted(found)
+        """List the queues that there are: those with a stream or an inbox. Looks through all keys of all servers."""
+        return sorted({name for server in self._link.each() for name in _names_at(server)})
 
     def all(self) -> list[QueueState]:
         """Say how each queue is."""
@@ -234,3 +226,14 @@ def _own_id(message: bytes) -> bytes:
         return b""
     own = told.get("id") if isinstance(told, dict) else None
     return own.encode(errors="replace") if isinstance(own, str) else b""
+
+
+def _names_at(server: Asks) -> Iterator[str]:
+    cursor: Any = 0
+    while True:
+        # One pattern for both words, since each takes a walk through all keys.
+        cursor, some = server.call(("SCAN", cursor, "MATCH", "workd:{*}:[is][nt]*", "COUNT", _SCAN_COUNT))
+        hits = (_KEY_RULE.fullmatch(key.decode(errors="replace")) for key in some)
+        yield from (hit.group(1) for hit in hits if hit is not None)
+        if int(cursor) == 0:
+            return

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from workd.client.commands import Command
 
 
@@ -22,6 +24,9 @@ class Asks(Protocol):
 
     def call(self, command: Command) -> Any:
         """Send it. Raises ServerUnavailableError or EnqueueTimeoutError; NoScriptError for an unknown script."""
+
+    def each(self) -> Sequence[Asks]:
+        """Return what asks each of the servers that hold keys; raises as `call`."""
 
 
 def call(link: Asks, name: str, keys: tuple[str, ...], *arguments: str | bytes | int) -> Any:
