@@ -57,8 +57,14 @@ def test_what_a_job_leaves_in_the_loop_is_cancelled_at_its_end_unless_it_was_mad
 
 @pytest.mark.usefixtures("daemon")
 def test_the_context_of_a_job_holds_in_the_tasks_that_it_makes(queue: FaultQueue) -> None:
-    job = queue.push("reach", "where")
-    queue.succeeded(job, value=job)
+    for how in ("where", "thread"):
+        job = queue.push("reach", how)
+        queue.succeeded(job, value=job)
+
+
+@pytest.mark.usefixtures("daemon")
+def test_coroutines_can_run_programs(queue: FaultQueue) -> None:
+    assert value(queue, "child process") == "from a child, 0"
 
 
 @pytest.mark.parametrize(

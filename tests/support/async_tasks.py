@@ -167,7 +167,19 @@ async def _id() -> str:
     return context().id
 
 
+async def _child_process() -> str:
+    child = await asyncio.create_subprocess_exec("echo", "from a child", stdout=asyncio.subprocess.PIPE)
+    said, _ = await child.communicate()
+    return f"{said.decode().strip()}, {await child.wait()}"
+
+
+async def _thread() -> str:
+    return await asyncio.to_thread(lambda: context().id)
+
+
 _REACHES = {
+    "child process": _child_process,
+    "thread": _thread,
     "leave": _leave,
     "look": _look,
     "keep": _keep,
