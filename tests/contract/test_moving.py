@@ -11,7 +11,7 @@ from workd.retry import Counters
 
 SCHEDULED = keys.scheduled(QUEUE)
 INBOX = keys.inbox(QUEUE)
-COUNTERS = Counters(attempts=1, crashes=2, takeovers=3, handbacks=4, unknown_since_ms=1_700_000_000)
+COUNTERS = Counters(attempts=1, crashes=2, takeovers=3, handbacks=4, unknown_since_ms=1_700_000_000, suspicions=5)
 
 
 async def test_a_scheduled_job_comes_back_when_it_is_due_as_it_was(store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from support.pool_owner import Recorder
 from workd.pool.core import ProcessPool
+from workd.pool.deaths import TimedOut
 from workd.pool.frames import encode_job
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
@@ -56,12 +57,14 @@ async def daemon_pool(folder: Path, source: str, size: int = 1) -> AsyncIterator
         await owner.pool.stop(kill=True)
 
 
-def submit(owner: Recorder, task: str, *args: object, concurrency: int = 0) -> asyncio.Future[Any]:
+def submit(
+    owner: Recorder, task: str, *args: object, concurrency: int = 0, timeout_s: float | None = None
+) -> asyncio.Future[Any]:
     """Submit one job of a task and return the future of its end."""
     key = owner.pool.next_key()
     owner.ends[key] = owner.pool.boots.failed.get_loop().create_future()
     body = encode_job(b"id", task.encode(), 1, 1, json.dumps({"task": task, "args": args}).encode())
-    owner.pool.submit([Job(key, body, task, None, concurrency=concurrency)])
+    owner.pool.submit([Job(key, body, task, timeout_s, concurrency=concurrency)])
     return owner.ends[key]
 
 
@@ -119,3 +122,12 @@ async def test_what_waits_behind_coroutines_goes_to_a_worker_that_is_free(tmp_pa
         assert await plain == pid
         gates[kept].touch()
         assert await (first if kept == 0 else second) != pid
+
+
+async def test_a_job_that_waits_behind_coroutines_has_all_its_time_when_it_runs(tmp_path: Path) -> None:
+    async with daemon_pool(tmp_path, TASKS + COROUTINES) as owner:
+        late = submit(owner, "linger", str(tmp_path / "never"), concurrency=9, timeout_s=1.0)
+        plain = submit(owner, "plain", timeout_s=0.5)  # less than it waits, more than it needs
+        assert isinstance(await late, TimedOut)
+        assert isinstance(await plain, int)
+        assert owner.pool.endings.deaths == 1

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from workd.pool.balance import HEAD_PATIENCE_S
+from workd.pool.channel import SpillError
 from workd.pool.deaths import Killed, KillOrder, Suspected, cause
 from workd.pool.memory import resident_bytes
 from workd.pool.shares import deadline
@@ -56,13 +58,14 @@ class Sharing:
         if now - shares.unsure_since >= HEAD_PATIENCE_S:
             self._take_back_unclaimed(tenant, shares, now)
         if now > shares.due:
-            first = min(tenant.jobs.values(), key=deadline)
+            running = [job for job in tenant.jobs.values() if job is not shares.tail]
+            first = min(running, key=deadline)
             if now > deadline(first):
                 self._condemn(tenant, KillOrder(first.key, first.timeout_s, "its time was over"))
                 return
-            shares.plan(tenant.jobs.values())
+            shares.plan(running)
         if shares.limited:
-            self._weigh(tenant)
+            self._weigh(tenant, shares)
 
     def _take_back_unclaimed(self, tenant: Tenant, shares: Shares, now: float) -> None:
         """Have others run what the worker has not even claimed: its loop is blocked, or it is stopped."""
@@ -87,14 +90,21 @@ class Sharing:
         tenants = [slot.tenant for slot in self._pool.slots if slot.tenant is not None]
         if any(tenant.has_room(waiting[0], now) for tenant in tenants):
             return
-        fit = [tenant for tenant in tenants if tenant.shares is not None and tenant.has_room_for_tail(now)]
+        fit = [tenant for tenant in tenants if tenant.has_room_for_tail(now)]
         if fit:
-            best = min(fit, key=lambda tenant: len(tenant.jobs))
-            if best.hand_over(waiting[0], now):
-                waiting.popleft()
+            self._hand_behind(min(fit, key=lambda tenant: len(tenant.jobs)), waiting[0], now)
 
-    def _weigh(self, tenant: Tenant) -> None:
-        limits = [(job.memory_limit_bytes, job.key) for job in tenant.jobs.values() if job.memory_limit_bytes]
+    def _hand_behind(self, tenant: Tenant, job: Job, now: float) -> None:
+        job.cost_s = self._pool.costs.of(job.task)
+        with suppress(SpillError):  # who hands it over in the ordinary way, or back, will say so
+            if tenant.hand_over(job, now):
+                self._pool.waiting.popleft()
+                if not tenant.budget:
+                    self._pool.renewal.want_successor(tenant.slot, "count")
+
+    def _weigh(self, tenant: Tenant, shares: Shares) -> None:
+        running = [job for job in tenant.jobs.values() if job is not shares.tail]
+        limits = [(job.memory_limit_bytes, job.key) for job in running if job.memory_limit_bytes]
         if not limits:
             return
         limit_bytes, key = min(limits)
