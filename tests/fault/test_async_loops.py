@@ -199,3 +199,14 @@ def test_a_daemon_that_lost_its_lease_records_nothing_of_what_its_coroutines_sti
     outcomes = queue.all_ended(jobs)
     assert {outcome["daemon"] for outcome in outcomes.values()} == {second.daemon_id}
     queue.assert_empty()
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_worker_with_one_long_coroutine_still_fetches_for_its_free_places(queue: FaultQueue) -> None:
+    queue.all_ended(queue.push_together(*[message("at_once")] * 300))  # such jobs take no time, the daemon learns
+    waiting = queue.push("linger", "gate")
+    pid = queue.run(waiting).pid
+    for _ in range(3):
+        queue.succeeded(queue.push("nap", 0), deliveries=1)
+    queue.open_gate("gate")
+    queue.succeeded(waiting, value=pid, deliveries=1)

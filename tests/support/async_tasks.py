@@ -233,3 +233,8 @@ async def hog(size_bytes: int) -> int:
         piece[start] = 1
     await asyncio.sleep(600)
     return len(piece)
+
+
+@task(result_ttl=TTL_S, concurrency=50)
+async def at_once() -> None:
+    """Take no time at all."""

@@ -169,3 +169,14 @@ def test_one_that_waits_behind_them_is_taken_back_and_the_worker_is_open_again()
     worker.channel.unclaimed.append(2)  # type: ignore[attr-defined]
     assert worker.take_back() == [alone]
     assert worker.has_room(job(3), 0.0)
+
+
+def test_the_places_that_are_left_are_known_and_short_jobs_are_kept_at_hand() -> None:
+    worker = tenant()
+    worker.hand_over(job(1, concurrency=10), 0.0)
+    shares = worker.shares
+    assert shares is not None
+    assert (shares.places(1, math.inf), shares.places(1, 4), shares.places(10, math.inf)) == (9, 4, 0)
+    assert (shares.ahead(0.1), shares.ahead(0.02), shares.ahead(0.0001)) == (0, 2, 10)
+    worker.hand_over(job(2, concurrency=0), 0.0)  # it closes the worker
+    assert (shares.places(2, math.inf), shares.ahead(0.0001)) == (0, 0)

@@ -49,7 +49,7 @@ class Capacity(NamedTuple):
     whole: int
     """The same if it had none."""
     idle: int
-    """Workers that have nothing to do, and for which nothing waits."""
+    """Workers that have nothing to do, or room for one more at once, and for which nothing waits."""
 
 
 class ProcessPool:
@@ -176,8 +176,9 @@ class ProcessPool:
             if tenant is not None and tenant.state is TenantState.READY and tenant.kill_order is None:
                 ready += 1
                 if tenant.shares is not None:
-                    is_open = tenant.shares.tail is None
-                    free += max(0, int(min(tenant.shares.limit - len(tenant.jobs), tenant.budget))) if is_open else 0
+                    places = tenant.shares.places(len(tenant.jobs), tenant.budget)
+                    free += places + tenant.shares.ahead(mean_s)
+                    idle += places > 0  # whatever the others hold: what runs there may go on for hours
                     continue
                 head_s = now - tenant.head_since if tenant.jobs else 0.0
                 if head_s <= balance.HEAD_PATIENCE_S:

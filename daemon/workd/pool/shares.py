@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from workd.pool.balance import AHEAD_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -37,6 +39,14 @@ class Shares:
     def has_room(self, job: Job, held: int) -> bool:
         """Say whether a worker that holds so many jobs may have this one beside them."""
         return self.tail is None and held < min(self.limit, job.concurrency)
+
+    def places(self, held: int, budget: float) -> int:
+        """Return how many more jobs may start at once in a worker that holds so many, and may have so many more."""
+        return 0 if self.tail is not None else max(0, int(min(self.limit - held, budget)))
+
+    def ahead(self, mean_s: float) -> int:
+        """Return how many jobs of average cost to have at hand for it, so that not each end is a fetch of its own."""
+        return 0 if self.tail is not None else min(self.limit, int(AHEAD_S / mean_s))
 
     def add(self, job: Job, now: float) -> None:
         """Take a job that is handed over."""
