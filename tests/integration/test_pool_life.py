@@ -103,7 +103,7 @@ async def test_a_module_that_ends_the_process_on_import_is_named_with_how_it_end
     "source",
     [
         "from workd_tasks import task\n\n@task(max_retries=-1)\ndef f() -> None: ...\n",
-        "from workd_tasks import task\n\n@task\nasync def f() -> None: ...\n",
+        "from workd_tasks import task\n\n@task\nasync def f() -> int:\n    yield 1\n",
         "from workd_tasks import samples, task\n\n@task\ndef square() -> None: ...\n",
     ],
 )
