@@ -36,12 +36,12 @@ class ScriptRunner:
         time.sleep(self._start_s)
         if self._die_after_s:
             threading.Timer(self._die_after_s, os._exit, [7]).start()
-
-    def stop(self) -> None:
-        """Have nothing to clean up."""
         if self._fail_on_start and Path(self._fail_on_start).exists():
             msg = "the database of the test is away"
             raise RuntimeError(msg)
+
+    def stop(self) -> None:
+        """Have nothing to clean up."""
 
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one operation."""
