@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from workd import excerpt, kin, retry, wire
 from workd.errors import InvalidMessageError, UnknownVersionError
 from workd.flights import Flight
-from workd.terms import Terms, with_unique_key
+from workd.terms import Extras, Terms, with_unique_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workd.broker.entries import Entry
     from workd.retry import Event
-    from workd.terms import Extras
     from workd.wire import Envelope
 
 _SHOWN_BYTES = 200
@@ -105,8 +104,11 @@ class Reader:
         flight.policy = policy
         flight.timeout_s = envelope.timeout or terms.timeout_s
         flight.result_ttl_s = terms.result_ttl_s if envelope.result_ttl is None else envelope.result_ttl
-        if terms.extras is not None:
-            self._apply_extras(flight, envelope, terms.extras)
+        extras = terms.extras
+        if envelope.soft_timeout is not None or envelope.start_by is not None:
+            extras = (extras or Extras()).with_wishes_of(envelope)
+        if extras is not None:
+            self._apply_extras(flight, envelope, extras)
 
     @staticmethod
     def _apply_extras(flight: Flight, envelope: Envelope, extras: Extras) -> None:

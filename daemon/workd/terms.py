@@ -36,6 +36,14 @@ class Extras:
     parameters: tuple[str, ...] = ()
     """Of a unique task: those that may be given by position or by name, in order."""
 
+    def with_wishes_of(self, envelope: Envelope) -> Extras:
+        """Return what holds for a message that says itself when it is to be told to stop, or to have started."""
+        return replace(
+            self,
+            soft_timeout_s=envelope.soft_timeout or self.soft_timeout_s,
+            start_by_s=envelope.start_by or self.start_by_s,
+        )
+
     def impose(self, job: Job) -> None:
         """Give a job of the pool its limits. A soft timeout that would come after the hard one never comes."""
         job.memory_limit_bytes = self.memory_limit_bytes

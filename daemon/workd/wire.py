@@ -123,6 +123,14 @@ class Envelope(BaseModel):
         default=None,
         description="seconds one attempt may take; overrides the task's own",
     )
+    soft_timeout: Annotated[float, Field(gt=0, le=_MAX_SPAN_S)] | None = Field(
+        default=None,
+        description="seconds after which the task is told that its time is up; overrides the task's own",
+    )
+    start_by: Annotated[float, Field(gt=0, le=_MAX_SPAN_S)] | None = Field(
+        default=None,
+        description="seconds after it was due within which its first run starts, or it expires; overrides the task's",
+    )
     max_retries: Annotated[int, Field(ge=0, le=_MAX_RETRIES)] | None = Field(
         default=None,
         description="further attempts after the first; overrides the task's own",

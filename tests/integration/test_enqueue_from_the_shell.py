@@ -82,6 +82,24 @@ def test_a_delay_is_a_time_in_the_message(valkey: Server) -> None:
     assert wire.decode(fields[b"m"]).run_at == pytest.approx(time.time() + 60, abs=10)
 
 
+def test_options_of_a_job_are_flags(valkey: Server) -> None:
+    said = {
+        "timeout": 5.0,
+        "soft_timeout": 2.5,
+        "start_by": 60.0,
+        "max_retries": 2,
+        "unique": "mine",
+        "result_ttl": 0.0,
+    }
+    flags = [word for name, value in said.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert app.call(["enqueue", "square", "4", *flags, "--redis-url", valkey.url]) == Exit.OK
+    ((_, fields),) = entries(valkey)
+    message = json.loads(fields[b"m"])
+    assert message == {"task": "square", "args": [4]} | said
+    for bad in (["--max-retries", "-1"], ["--timeout", "0"], ["--timeout", "1", "--soft-timeout", "1"]):
+        assert app.call(["enqueue", "square", *bad, "--redis-url", valkey.url]) == Exit.USAGE
+
+
 def test_a_server_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.call(["enqueue", "square", "4", "--redis-url", "redis://127.0.0.1:1/0"]) == Exit.REDIS
     (line,) = capsys.readouterr().err.splitlines()

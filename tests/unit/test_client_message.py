@@ -261,3 +261,14 @@ def test_one_id_is_not_given_to_many() -> None:
 def test_only_annotations_that_json_changes_are_validated_on_the_way_back() -> None:
     assert resolve(double).adapter is None
     assert resolve(today).adapter is not None
+
+
+def test_a_soft_timeout_that_would_never_come_is_refused() -> None:
+    with pytest.raises(InvalidJobError, match="soft_timeout=5 must be less than timeout=5"):
+        JobOptions(timeout=5, soft_timeout=5)
+    assert JobOptions(soft_timeout=5, start_by=3).fields(0.0) == {"soft_timeout": 5, "start_by": 3}
+
+
+def test_the_daemon_gives_jobs_of_a_unique_task_a_key() -> None:
+    fn = task(name="once", unique=True)(lambda: None)
+    assert draft(fn, JobOptions(id="mine"), "default", "me").unique

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,7 +10,18 @@ import pytest
 from workd.pool import frames
 from workd.pool.child import coroutines, whereabouts
 from workd.pool.child.runner import RunnerJob, TaskRunner
-from workd_tasks import Reject, Retry, SoftTimeout, context, registry, signature, task
+from workd_tasks import (
+    Context,
+    Reject,
+    Retry,
+    SoftTimeout,
+    around_task,
+    context,
+    hooks,
+    registry,
+    signature,
+    task,
+)
 
 SOON_S = 0.01
 LONG_S = 60.0
@@ -225,3 +237,45 @@ async def test_a_suspended_coroutine_tells_where_it_and_what_it_awaits_are() -> 
     assert [line.rpartition(" in ")[2] for line in lines] == ["sleep", "inner", "outer"]
     assert f'File "{__file__}", line ' in lines[1]
     one.cancel()
+
+
+async def test_hooks_lie_around_a_coroutine_as_around_any_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "around", [])
+    monkeypatch.setattr(coroutines, "around", hooks.around)
+    said: list[Any] = []
+
+    @around_task
+    def around(job: Context) -> Iterator[Any]:
+        said.append(job.id)
+        value = yield
+        said.append(value)
+        if value == 9:
+            raise ValueError("no nines")
+
+    @task
+    async def square(x: int) -> int:
+        await asyncio.sleep(0)
+        assert context().id in said
+        return x * x
+
+    both = await asyncio.gather(run("square", 4, job_id="1-0"), run("square", 3, job_id="2-0"))
+    assert both[0] == (frames.RETURNED, 16)
+    assert both[1][1]["type"] == "HookError"
+    assert said == ["1-0", "2-0", 16, 9]
+
+
+async def test_each_coroutine_knows_its_own_message_and_time() -> None:
+    @task
+    async def look() -> list[Any]:
+        await asyncio.sleep(0)
+        return [context().meta["n"], context().enqueued_at, (context().remaining_s() or 0) > 50]
+
+    runner = TaskRunner("d", 1000, queues=("q",))
+    jobs = [
+        RunnerJob(
+            f"{n}-0", "look", 1, 1, json.dumps({"task": "look", "meta": {"n": str(n)}}).encode(), 0, 0, 0, 60.0, n
+        )
+        for n in (1000, 2000)
+    ]
+    runs = await asyncio.gather(*(coroutines.run_async(runner, key, job, 0.0) for key, job in enumerate(jobs)))
+    assert [json.loads(payload) for _, payload in runs] == [["1000", 1.0, True], ["2000", 2.0, True]]

@@ -56,6 +56,13 @@ def test_soft_timeout_and_memory_limit_are_the_jobs() -> None:
     assert job_of(read({"timeout": 1.5}, soft_timeout=2)).soft_timeout_s is None
 
 
+def test_what_the_message_says_of_its_soft_timeout_and_start_counts_more_than_the_task() -> None:
+    extras = read({"soft_timeout": 1, "start_by": 5}, soft_timeout=3, start_by=50, memory_limit="64M").extras
+    assert extras == Extras(soft_timeout_s=1, start_by_s=5, memory_limit_bytes=64 * 2**20)
+    assert read({"soft_timeout": 1}).extras == Extras(soft_timeout_s=1)
+    assert lateness(read({"start_by": 5}), 905) == "NotStartedInTime"
+
+
 # ── too late ──
 
 

@@ -37,6 +37,20 @@ def enqueue(
         float | None, typer.Option(metavar="SECONDS", help="not before so many seconds", callback=_seconds)
     ] = None,
     queue: Annotated[str | None, typer.Option(metavar="QUEUE", help="the queue to put it on")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="what one attempt may take", callback=_seconds)
+    ] = None,
+    soft_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="when a run is told that its time is up", callback=_seconds)
+    ] = None,
+    start_by: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="expire if not started so soon", callback=_seconds)
+    ] = None,
+    max_retries: Annotated[int | None, typer.Option(metavar="N", help="attempts after the first")] = None,
+    unique: Annotated[str | None, typer.Option(metavar="KEY", help="only if no job with this key is there")] = None,
+    result_ttl: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="how long its outcome is kept", callback=_seconds)
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="wait for the result and print it")] = False,
     wait_s: Annotated[
         float | None,
@@ -53,7 +67,17 @@ def enqueue(
         raise typer.BadParameter("it says how long --wait waits: add --wait", param_hint="--wait-s")
     named = _keywords(kwargs)
     values = [_value(word) for word in args or ()]
-    options = {"id": id, "delay_s": delay, "queue": queue}
+    options = {
+        "id": id,
+        "delay_s": delay,
+        "queue": queue,
+        "timeout": timeout,
+        "soft_timeout": soft_timeout,
+        "start_by": start_by,
+        "max_retries": max_retries,
+        "unique": unique,
+        "result_ttl": result_ttl,
+    }
     given: Any = {name: value for name, value in options.items() if value is not None}
     url = settings.load(flags, config).settings.redis_url
     with Client(url) as client:

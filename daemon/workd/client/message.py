@@ -54,6 +54,8 @@ class Options(TypedDict, total=False):
     delay_s: float | None
     expires_at: datetime | float | None
     timeout: float | None
+    soft_timeout: float | None
+    start_by: float | None
     max_retries: int | None
     unique: str | None
     result_ttl: float | None
@@ -74,6 +76,8 @@ class JobOptions:
     delay_s: float | None = None
     expires_at: datetime | float | None = None
     timeout: float | None = None
+    soft_timeout: float | None = None
+    start_by: float | None = None
     max_retries: int | None = None
     unique: str | None = None
     result_ttl: float | None = None
@@ -91,6 +95,10 @@ class JobOptions:
         except ValueError as error:
             raise InvalidJobError(f"options: they cannot be written as JSON: {error}") from error
         _check_on_the_wire("options", raw)
+        if self.timeout is not None and self.soft_timeout is not None and self.soft_timeout >= self.timeout:
+            raise InvalidJobError(
+                f"soft_timeout={self.soft_timeout:g} must be less than timeout={self.timeout:g}, or it never comes"
+            )
 
     def fields(self, now_s: float) -> dict[str, Any]:
         """Give the envelope's fields that these options set; `now_s` is wall time, for `delay_s`."""
@@ -100,6 +108,8 @@ class JobOptions:
             "run_at": run_at,
             "expires_at": _epoch("expires_at", self.expires_at),
             "timeout": self.timeout,
+            "soft_timeout": self.soft_timeout,
+            "start_by": self.start_by,
             "max_retries": self.max_retries,
             "unique": self.unique,
             "result_ttl": self.result_ttl,
@@ -119,6 +129,7 @@ class Target:
     signature: inspect.Signature | None = None
     fitting: range = range(0)  # so many arguments by position, and none by name, are sure to fit the signature
     adapter: TypeAdapter[Any] | None = None  # None: the JSON value is the value
+    unique: bool = False  # the daemon gives its jobs a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,7 @@ def draft(
         head=to_json({"task": target.name, **fields})[:-1],
         reply_name=reply_name,
         own_id=options.id,
-        unique=options.unique is not None,
+        unique=options.unique is not None or target.unique,
         kept=result_ttl_s > 0,
         sending=sending or Sending(),
     )
@@ -228,6 +239,7 @@ def resolve(task: str | Callable[..., Any]) -> Target:
         signature=signature,
         fitting=_fitting(signature),
         adapter=_return_adapter(task),
+        unique=options.unique,
     )
 
 

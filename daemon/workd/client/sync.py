@@ -63,7 +63,8 @@ class Client:
         """Return a view of this client, sharing its connections, whose jobs are enqueued with these options.
 
         `queue`, `id` (a second message with it is a duplicate), `run_at` and `expires_at` (aware datetime or
-        epoch seconds), `delay_s`, `timeout` (seconds), `max_retries`, `unique` (at most one queued or running
+        epoch seconds), `delay_s`, `timeout` and `soft_timeout` (seconds), `start_by` (expired if its first run has
+        not started so many seconds after it was due), `max_retries`, `unique` (at most one queued or running
         job with this key), `result_ttl` (seconds; 0 keeps no outcome), `meta`, `trace`. Raises
         InvalidJobError.
         """
