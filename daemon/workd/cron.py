@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from workd.broker import firing
 from workd.broker.firing import Fired, Firing
-from workd.crontab import job_id
+from workd.crontab import job_id, lines_of_tasks
 from workd.errors import FencedError
 from workd.log import get_logger
 from workd.schedule import until
@@ -65,8 +65,12 @@ class Timetable:
     def take(
         self, lines: Mapping[str, Line], queues: Sequence[str], catalogue: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Take the lines of the queues that this daemon serves, and say which it does not fire, or cannot run."""
-        for name, line in lines.items():
+        """Take the lines of the queues that this daemon serves, and say which it does not fire, or cannot run.
+
+        `lines` are those of the settings; they go before those of tasks (`@task(cron=...)`) with the same name. Raises
+        TaskDefinitionError for one of the latter that is wrong.
+        """
+        for name, line in {**lines_of_tasks(catalogue), **lines}.items():
             queue = line.queue or catalogue.get(line.task, {}).get("queue") or _DEFAULT_QUEUE
             if not line.enabled:
                 self._off.setdefault(queue, []).append(name)

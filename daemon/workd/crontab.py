@@ -15,14 +15,23 @@ from functools import cache
 from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from workd import wire
 from workd.errors import InvalidMessageError
+from workd_tasks.errors import TaskDefinitionError
 from workd_tasks.options import QUEUE_RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 NAME_RULE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,95}")
 CatchUp = Literal["none", "last", "all"]
@@ -173,3 +182,18 @@ class Line(BaseModel):
 def job_id(name: str, at_s: int) -> str:
     """Return the id of the job of one fire time: `cron:nightly:2030-01-31T03:00:00Z`."""
     return f"cron:{name}:{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def lines_of_tasks(catalogue: Mapping[str, Mapping[str, Any]]) -> dict[str, Line]:
+    """Return the lines that `@task(cron=...)` asks for, each under its task's name. Raises TaskDefinitionError."""
+    return {name: _line_of(name, options) for name, options in catalogue.items() if options.get("cron") is not None}
+
+
+def _line_of(task: str, options: Mapping[str, Any]) -> Line:
+    if NAME_RULE.fullmatch(task) is None:
+        raise TaskDefinitionError(f"task {task!r}: option cron: its name is too long for a schedule: use name=")
+    try:
+        return Line(task=task, cron=options["cron"], timezone=options.get("timezone", "UTC"))
+    except ValidationError as error:
+        told = "; ".join(wire.describe(error)).replace("Value error, ", "")
+        raise TaskDefinitionError(f"task {task!r}: option cron: {told}") from None

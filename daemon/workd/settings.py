@@ -162,7 +162,7 @@ class Settings(BaseSettings):
         default="auto", description="auto: colours on a terminal, else JSON"
     )
     schedule: dict[LineName, Line] = Field(
-        default_factory=dict, description="jobs at certain times: a table [schedule.NAME] for each, in the file"
+        default={}, description="jobs at certain times: a table [schedule.NAME] for each, in the file"
     )
     require_redis: bool = Field(
         default=False, description="end at start when Redis does not answer, instead of trying on"

@@ -92,6 +92,11 @@ def _define(fn: Callable[..., Any], name: Any, options: dict[str, Any]) -> Task:
             f"task {name!r}: option concurrency is for `async def` tasks; {place} is a plain function, and of"
             f" those a worker runs one at a time (the number of workers is the daemon's `workers`)"
         )
+    if options.get("cron") is not None and not _takes_nothing(fn):
+        raise TaskDefinitionError(
+            f"task {name!r}: option cron is for tasks that need no arguments, and {place} does; name it in a"
+            f" schedule of the daemon's settings, which can give some"
+        )
     retry_for, no_retry_for = options.pop("retry_for", None), options.pop("no_retry_for", ())
     return Task(
         name=name,
@@ -104,3 +109,11 @@ def _define(fn: Callable[..., Any], name: Any, options: dict[str, Any]) -> Task:
         retry_for=None if retry_for is None else read_exception_types(name, "retry_for", retry_for),
         no_retry_for=read_exception_types(name, "no_retry_for", no_retry_for),
     )
+
+
+def _takes_nothing(fn: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(fn).bind()
+    except TypeError:
+        return False
+    return True

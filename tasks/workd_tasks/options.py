@@ -55,6 +55,8 @@ class TaskKeywords(TypedDict, total=False):
     rate_limit: str | None
     rate_burst: int | None
     concurrency_limit: int | None
+    cron: str | None
+    timezone: str
 
 
 class Rule(NamedTuple):
@@ -140,6 +142,19 @@ def _rate(value: Any) -> str:
     raise ValueError
 
 
+def _cron(value: Any) -> str:
+    """Check the shape alone; the daemon, which has cronsim, reads it when it starts."""
+    if isinstance(value, str) and (len(value.split()) in (5, 6) or value.startswith("@")):
+        return value
+    raise ValueError
+
+
+def _zone(value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError
+
+
 def _or_none(rule: Rule) -> Rule:
     return Rule(lambda value: None if value is None else rule.read(value), f"{rule.words}, or None")
 
@@ -153,7 +168,8 @@ FLAG: Final = Rule(_flag, "True or False")
 CONCURRENCY: Final = Rule(_concurrency, f"an int from 1 to {MAX_CONCURRENCY}")
 MEMORY: Final = Rule(_memory, 'a number of bytes or a string such as "512M", at least 1 MiB')
 RATE: Final = Rule(_rate, 'a string such as "100/s", "30/m", "5/h" or "1/d", at most a million a second')
-
+CRON: Final = Rule(_cron, "a string of five fields, six with seconds first, or one such as @daily")
+ZONE: Final = Rule(_zone, "the name of a time zone, such as Europe/Berlin")
 
 # ── the table ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,6 +217,10 @@ class TaskOptions:
     """How many may start at once after a rest, under `rate_limit`; None: a second's worth, at least 1."""
     concurrency_limit: int | None = option(None, _or_none(COUNT_FROM_1))
     """How many of it run at once at most, over all daemons and for each queue; the others wait their turn."""
+    cron: str | None = option(None, _or_none(CRON))
+    """When to enqueue it without arguments, as a line of cron: `0 3 * * *`; None: when somebody does."""
+    timezone: str = option("UTC", ZONE)
+    """In which the fields of `cron` are read."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options as plain JSON data."""

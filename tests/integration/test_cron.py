@@ -115,3 +115,18 @@ def test_a_task_that_nobody_knows_yet_is_told_and_fires_all_the_same(valkey: Ser
         process.wait_log("a line of the schedule has a task that is not known here")
         process.wait_ready()
         eventually(lambda: valkey.client().exists(keys.scheduled("default")), timeout_s=10)
+
+
+def test_a_task_with_a_line_of_its_own_fires_without_a_file(valkey: Server, tmp_path: Path) -> None:
+    module = MODULE.replace("@task", '@task(cron="* * * * * *")').replace("number: int", "")
+    (tmp_path / "own_cron_tasks.py").write_text(module)
+    with DaemonProcess(valkey.url, tmp_path, modules=("own_cron_tasks",)) as process:
+        process.wait_ready()
+        eventually(partial(ticked, tmp_path, 2), timeout_s=15)
+        process.term()
+        assert process.wait() == 0
+    assert ticks(tmp_path)[0].startswith("cron:tick:")
+    (tmp_path / "own_cron_tasks.py").write_text(module.replace("* * * * * *", "0 0 30 2 *"))
+    with DaemonProcess(valkey.url, tmp_path, modules=("own_cron_tasks",)) as process:
+        assert process.wait() == 4
+        assert "task 'tick': option cron: '0 0 30 2 *' is no cron line, or never fires" in process.log_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -92,3 +93,22 @@ def test_what_is_wrong_is_one_line(config: Path, capsys: pytest.CaptureFixture[s
     config.write_text(FILE.replace("Europe/Berlin", "Europe/Atlantis"))
     assert app.call(["schedule", "list"]) == Exit.CONFIG
     assert "schedule.nightly.timezone: there is no time zone 'Europe/Atlantis'" in capsys.readouterr().err
+
+
+def test_lines_of_tasks_are_shown_where_their_module_is_named(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    name = "schedule_shell_tasks"
+    (tmp_path / f"{name}.py").write_text(
+        'from workd import task\nprint("hello")\n'
+        '@task(cron="@hourly", queue="images")\ndef shell_hourly() -> None: ...\n'
+    )
+    lines = {
+        line["name"]: line for line in printed(capsys, "list", "--tasks", name, "--redis-url", "redis://127.0.0.1:1")
+    }
+    assert list(lines) == ["shell_hourly", "nightly", "often", "never"]
+    assert (lines["shell_hourly"]["cron"], lines["shell_hourly"]["queue"]) == ("@hourly", "images")
+    [fire] = printed(capsys, "next", "shell_hourly", "--tasks", name, "-n", "1")
+    assert fire["at"] % 3600 == 0

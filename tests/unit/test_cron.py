@@ -217,6 +217,19 @@ async def test_only_lines_of_queues_that_are_served_are_fired(marks: Marks) -> N
     assert set(marks.asked[0]) == {"own", "unknown"}
 
 
+async def test_a_line_of_the_settings_goes_before_that_of_its_task(marks: Marks) -> None:
+    catalogue = {
+        "hourly": {"cron": "@hourly"},
+        "daily": {"cron": "@daily", "queue": "images"},
+        "off": {"cron": "@daily"},
+    }
+    timetable = Timetable(marks.clock)
+    timetable.take({"hourly": line("@weekly"), "off": line(enabled=False)}, [QUEUE, "images"], catalogue)
+    await timetable.open(marks.session, QUEUE)
+    assert marks.asked == [{"hourly": line("@weekly").fingerprint, "off": ""}]
+    assert timetable.has("images")
+
+
 async def test_a_line_that_is_switched_off_is_forgotten_and_not_fired(clock: HandClock, marks: Marks) -> None:
     timetable = await opened(marks, off=line(enabled=False))
     assert marks.asked == [{"off": ""}]

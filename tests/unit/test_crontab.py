@@ -1,12 +1,14 @@
 import itertools
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import ValidationError
 
 from workd import wire
-from workd.crontab import Line, Times, job_id
+from workd.crontab import Line, Times, job_id, lines_of_tasks
+from workd_tasks import TaskDefinitionError
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -148,3 +150,32 @@ def test_a_fingerprint_changes_with_the_fire_times_alone() -> None:
     assert line.fingerprint == Line(task="other", cron="0 3 * * *", args=(1,)).fingerprint
     assert line.fingerprint != Line(task="report", cron="0 4 * * *").fingerprint
     assert line.fingerprint != Line(task="report", cron="0 3 * * *", timezone="Europe/Berlin").fingerprint
+
+
+def test_tasks_have_lines_of_their_own() -> None:
+    catalogue: dict[str, dict[str, Any]] = {
+        "plain": {"cron": None},
+        "app.nightly": {"cron": "0 3 * * *", "timezone": "Europe/Berlin"},
+        "old": {},
+    }
+    assert lines_of_tasks(catalogue) == {
+        "app.nightly": Line(task="app.nightly", cron="0 3 * * *", timezone="Europe/Berlin")
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        (
+            "nightly",
+            {"cron": "0 0 30 2 *"},
+            "task 'nightly': option cron: '0 0 30 2 *' is no cron line, or never fires",
+        ),
+        ("nightly", {"cron": "@daily", "timezone": "Mars"}, "there is no time zone 'Mars'"),
+        ("n" * 97, {"cron": "@daily"}, "too long for a schedule"),
+    ],
+)
+def test_a_line_of_a_task_that_is_wrong_names_the_task(name: str, options: dict[str, str], said: str) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        lines_of_tasks({name: options})
+    assert said in str(caught.value)

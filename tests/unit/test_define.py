@@ -128,3 +128,12 @@ def test_defining_tasks_loads_neither_pydantic_nor_redis_nor_structlog() -> None
     paths = {"PYTHONPATH": ":".join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code], env=paths, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
+
+
+def test_a_task_that_needs_arguments_cannot_have_a_cron_line_of_its_own() -> None:
+    def needs(number: int, /, *, word: str = "x") -> None: ...
+    def needs_none(number: int = 1, *words: str, **more: int) -> None: ...
+
+    with pytest.raises(TaskDefinitionError, match="option cron is for tasks that need no arguments"):
+        task(cron="@daily", name="cron_needs")(needs)
+    task(cron="@daily", timezone="Europe/Berlin", name="cron_needs_none")(needs_none)

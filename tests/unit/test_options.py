@@ -57,6 +57,10 @@ def test_the_options_are_plain_json() -> None:
         ("memory_limit", "1e9"),
         ("memory_limit", True),
         ("memory_limit", 2**64),
+        ("cron", "* * * *"),
+        ("cron", 5),
+        ("timezone", ""),
+        ("timezone", None),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_the_name_of_its_option(option: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import time
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
     from workd.crontab import Line
 
+Modules = Annotated[
+    list[str] | None,
+    typer.Option("--tasks", metavar="MODULE", help="the lines of these modules' tasks too, which are imported"),
+]
+
 app = typer.Typer(help="Look at the schedule.", rich_markup_mode=None)
 
 _DEFAULT_QUEUE = "default"
@@ -28,6 +34,7 @@ _DEFAULT_QUEUE = "default"
 
 @app.command("list")
 def list_lines(
+    tasks: Modules = None,
     as_json: AsJson = False,
     redis_url: RedisUrl = None,
     config: Config = None,
@@ -37,11 +44,12 @@ def list_lines(
     Example: workd schedule list --config /etc/workd/workd.toml
     """
     loaded = settings.load({"redis_url": redis_url}, config).settings
-    last = _last_fired(loaded.redis_url, loaded.schedule)
+    lines = _lines(loaded, tasks)
+    last = _last_fired(loaded.redis_url, lines)
     now_s = int(time.time())
-    nexts = {name: line.times.after(now_s) if line.enabled else None for name, line in loaded.schedule.items()}
+    nexts = {name: line.times.after(now_s) if line.enabled else None for name, line in lines.items()}
     if as_json:
-        shared.echo_json([_as_json(name, line, last.get(name), nexts[name]) for name, line in loaded.schedule.items()])
+        shared.echo_json([_as_json(name, line, last.get(name), nexts[name]) for name, line in lines.items()])
         return Exit.OK
     rows = [
         (
@@ -54,7 +62,7 @@ def list_lines(
             _shown(last.get(name)),
             _shown(nexts[name]) if line.enabled else "(off)",
         )
-        for name, line in loaded.schedule.items()
+        for name, line in lines.items()
     ]
     shared.table(("NAME", "CRON", "ZONE", "TASK", "QUEUE", "CATCH UP", "UP TO", "NEXT"), rows)
     return Exit.OK
@@ -64,6 +72,7 @@ def list_lines(
 def next_fires(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="that line alone", show_default=False)] = None,
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=10_000, metavar="N", help="so many")] = 10,
+    tasks: Modules = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> int:
@@ -71,7 +80,7 @@ def next_fires(
 
     Example: workd schedule next nightly --count 3
     """
-    lines = settings.load({}, config).settings.schedule
+    lines = _lines(settings.load({}, config).settings, tasks)
     if name is not None and name not in lines:
         known = ", ".join(lines) or "none at all"
         raise typer.BadParameter(f"there is no line {name!r} in the schedule; there are: {known}")
@@ -85,6 +94,23 @@ def next_fires(
     rows = [(_shown(at_s), _in_zone(at_s, lines[key].timezone), key, lines[key].task) for at_s, key in fires]
     shared.table(("HERE", "IN ITS ZONE", "NAME", "TASK"), rows)
     return Exit.OK
+
+
+def _lines(loaded: settings.Settings, modules: list[str] | None) -> Mapping[str, Line]:
+    """Return the lines of the settings, and those of the tasks in `modules` that have no such name."""
+    if not modules:
+        return loaded.schedule
+    from workd.cli.schema import load_tasks
+    from workd.crontab import lines_of_tasks
+    from workd_tasks import registry
+
+    with contextlib.redirect_stdout(sys.stderr):
+        load_tasks(modules)
+    catalogue = registry.catalogue()
+    queues = {name: str(options["queue"]) for name, options in catalogue.items()}
+    lines = {**lines_of_tasks(catalogue), **loaded.schedule}
+    known = {name: line.queue or queues.get(line.task) for name, line in lines.items()}
+    return {name: line.model_copy(update={"queue": known[name]}) for name, line in lines.items()}
 
 
 def _last_fired(url: str, lines: Mapping[str, Line]) -> dict[str, int]:
