@@ -202,6 +202,20 @@ async def test_the_claims_of_purged_jobs_are_free_and_those_of_others_stay(store
         assert await session.admit(QUEUE, [same]) == [Admitted.RUN]
 
 
+async def test_the_claim_of_a_running_job_stays_when_its_duplicate_is_purged(store: Store) -> None:
+    client = store.client()
+    raw = message(id="mine", unique="key")
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [running] = await fetched(session, client, raw)
+        admit = Admit(running.entry_id, "mine", has_producer_id=True, unique="key")
+        assert await session.admit(QUEUE, [admit]) == [Admitted.RUN]
+        push(client, raw, message(id="another", unique="key"))
+        assert queue_care(store).purge(QUEUE) == Purged(queued=2)
+    assert client.get(keys.seen(QUEUE, "mine")) == running.entry_id.encode()
+    assert client.get(keys.unique(QUEUE, "key")) == f"{running.entry_id} mine".encode()
+
+
 # ── moving ──
 
 
@@ -309,6 +323,19 @@ async def test_what_an_interrupted_move_has_left_is_taken_over_like_a_dead_daemo
         assert [entry.message for entry in reply.entries] == [b"1"]
         assert care._remove(QUEUE, "move:dead", [reply.entries[0].entry_id.encode()]) == 0
         await session.settle(QUEUE, [finish(reply.entries[0])])
+
+
+async def test_a_mover_removes_only_what_it_has_and_only_with_its_lease(store: Store) -> None:
+    client, care = store.client(), queue_care(store)
+    kept, taken = (entry_id.encode() for entry_id in push(client, b"1", b"2"))
+    care._take(QUEUE, "move:me")
+    client.xclaim(STREAM, keys.GROUP, "another", 0, [taken])
+    lease = client.hget(keys.leases(QUEUE), "move:me")
+    client.hdel(keys.leases(QUEUE), "move:me")
+    assert care._remove(QUEUE, "move:me", [kept, taken]) == 0
+    client.hset(keys.leases(QUEUE), "move:me", lease)
+    assert care._remove(QUEUE, "move:me", [kept, taken]) == 1
+    assert stream_ids(client) == [taken.decode()]
 
 
 async def test_large_jobs_are_moved_some_at_a_time(store: Store) -> None:

@@ -190,6 +190,15 @@ async def test_what_redis_refuses_is_tried_again(clock: HandClock, marks: Marks)
     assert marks.fired == [("hourly", 3600)]
 
 
+async def test_behind_a_refused_fire_time_its_line_goes_no_further(clock: HandClock, marks: Marks) -> None:
+    timetable = await opened(marks, hourly=line(catch_up="all"))
+    clock.now = NOW + 2 * 3600
+    firings = await timetable.due(QUEUE)
+    assert [one.at_s - NOW for one in firings] == [3600, 7200]
+    timetable.note(QUEUE, firings, FireReply((Fired.REFUSED, Fired.NOW)))
+    assert await timetable.due(QUEUE) == firings
+
+
 async def test_a_clock_that_is_ahead_is_set_and_nothing_fires_early(clock: HandClock, marks: Marks) -> None:
     timetable = await opened(marks, hourly=line())
     clock.now, marks.ahead_s = NOW + 3600, 5
