@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
-from workd.client import group_async, groups, message
+from workd.client import async_gathering, group_async, groups, message
 from workd.client.async_core import AsyncCore
 from workd.client.group_async import AsyncGroupHandle
 from workd.client.group_messages import Writer
@@ -17,10 +17,11 @@ from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
     from types import TracebackType
     from typing import Unpack
 
+    from workd.client.gathering import DoneAndNotDone, ReturnWhen
     from workd.client.groups import Chain, Group, Step, Work
     from workd.client.message import Draft, Options
     from workd.client.outcomes import CancelState
@@ -136,6 +137,21 @@ class AsyncClient:
         """Return a handle to a group of this client's queue, whoever enqueued it. Asks nobody."""
         job = Job.elsewhere(self._options.queue or self._queue, id)
         return AsyncGroupHandle(self.core, job, (), None)
+
+    async def wait(
+        self,
+        handles: Iterable[AsyncHandle[Any]],
+        timeout: float | None = None,
+        return_when: ReturnWhen = "ALL_COMPLETED",
+    ) -> DoneAndNotDone[AsyncHandle[Any]]:
+        """Wait for the jobs' ends, at most `timeout` seconds; see `Client.wait`."""
+        return await async_gathering.wait(self.core, handles, timeout, return_when)
+
+    def as_completed(
+        self, handles: Iterable[AsyncHandle[Any]], timeout: float | None = None
+    ) -> AsyncIterator[AsyncHandle[Any]]:
+        """Yield each handle when its job has ended (`async for`); see `Client.as_completed`."""
+        return async_gathering.completed(self.core, list(handles), timeout)
 
     async def close(self) -> None:
         """Close the connections and end the waiting task; safe twice. Views share them."""

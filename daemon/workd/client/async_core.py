@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import math
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workd.client import cancelling, commands, progress
@@ -22,11 +23,12 @@ from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from workd.client.connection import Deadline
     from workd.client.message import Draft
     from workd.client.progress import JobProgress
+    from workd.client.replies import OnOutcome
 
 Arrivals = asyncio.Queue[Outcome]
 
@@ -105,9 +107,8 @@ class AsyncCore:
     async def _wait(self, job: Job, arrived: Arrivals, end_s: float) -> Outcome | None:
         """Wait for a reply, or look for the result again and again where no reply is sure to come."""
         pushed = job.table is self.replies
-        doubtful = job.mark == NOT_LIVE or job.mark != self.replies.mark(job.queue)
-        look = arrived.empty() and (not pushed or doubtful)
-        for pause_s in itertools.repeat(_LONGEST_PAUSE_S) if pushed and not job.own_id else poll_pauses():
+        look = arrived.empty() and (not pushed or self.is_in_doubt(job))
+        for pause_s in poll_pauses() if self.must_look_for(job) else itertools.repeat(_LONGEST_PAUSE_S):
             outcome = await self._look_up(job) if look else None
             left_s = end_s - time.monotonic()
             outcome = outcome or await self._arrival(job, arrived, min(pause_s, left_s))
@@ -126,6 +127,33 @@ class AsyncCore:
             self.replies.expect(job.key, arrived.put_nowait)
             return None
         return outcome
+
+    async def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome]) -> None:
+        """Have each callback called once with its job's outcome, from the reader's task or from here."""
+        for job, on_outcome in zip(jobs, on_outcomes, strict=True):
+            if job.table is self.replies:
+                await self.reader.watch(job.queue)
+            self.replies.expect(job.key, on_outcome)
+        await self.look_for([job for job in jobs if self.is_in_doubt(job)])
+
+    async def look_for(self, jobs: Iterable[Job]) -> None:
+        """Deliver those of the outcomes that are in `result:<id>`; while Redis is away, none."""
+        ids: dict[str, list[str]] = {}
+        for job in jobs:
+            ids.setdefault(job.queue, []).append(job.id)
+        with suppress(ClientError):  # the reader will look for them when it is connected again
+            for queue_name, job_ids in ids.items():
+                for some in commands.id_chunks(job_ids):
+                    for raw in filter(None, await self.link.call(commands.results(queue_name, some))):
+                        self.replies.deliver_raw(queue_name, raw)
+
+    def is_in_doubt(self, job: Job) -> bool:
+        """Say whether the job's outcome may have come unseen: its stream was not read all the time since."""
+        return job.mark == NOT_LIVE or job.mark != self.replies.mark(job.queue)
+
+    def must_look_for(self, job: Job) -> bool:
+        """Say whether the job's outcome may never come as a reply: others enqueued it, or it may be a duplicate."""
+        return job.own_id or job.table is not self.replies
 
     async def _look_up(self, job: Job) -> Outcome | None:
         """Look into `result:<id>`; None also while Redis is away, since whoever waits will look again."""

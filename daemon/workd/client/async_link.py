@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import select
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio.connection import AbstractConnection, Connection, ConnectionPool
+from redis.asyncio.connection import Connection, ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
+from workd.client.async_dialing import trying_all_addresses
 from workd.client.connection import REFUSALS, Deadline
 from workd.client.link import accepted, connection_settings, unanswered, unreachable
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from workd.client.commands import Command
 
 _MOST_CONNECTIONS = 32
-_NEXT_ADDRESS_S = 0.25  # what RFC 8305 recommends
 
 
 class AsyncLink:
@@ -36,7 +35,7 @@ class AsyncLink:
         self.url = url
         self.deadline_s = deadline_s
         connection_class, self._settings = connection_settings(ConnectionPool, url)
-        self._class = _trying_all_addresses(connection_class)
+        self._class = trying_all_addresses(connection_class, deadline_s)
         self._idle: list[Connection] = []
         self.places = asyncio.Semaphore(_MOST_CONNECTIONS)  # one for each call that is under way
         self._closed = False
@@ -118,19 +117,6 @@ class AsyncLink:
             await disconnect(connection)
         elif connection.is_connected:  # else redis-py has closed it: after any error and any cancelling
             self._idle.append(connection)
-
-
-@cache
-def _trying_all_addresses(connection_class: type[AbstractConnection]) -> type[Any]:
-    """Make of one of redis-py's classes one that does not spend its deadline on the first address of a name."""
-    if not issubclass(connection_class, Connection):
-        return connection_class  # a unix socket has one
-
-    class Trying(connection_class):  # type: ignore[misc, valid-type]  # a class that is known when it runs
-        def _connection_arguments(self) -> dict[str, Any]:
-            return {**super()._connection_arguments(), "happy_eyeballs_delay": _NEXT_ADDRESS_S}
-
-    return Trying
 
 
 def _closed_by_server(connection: Connection) -> bool:

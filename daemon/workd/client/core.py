@@ -115,7 +115,7 @@ class Core:
         """Wait for a reply, or look for the result again and again where no reply is sure to come."""
         pushed = job.table is self.replies
         look = arrived.empty() and (not pushed or self.is_in_doubt(job))
-        for pause_s in itertools.repeat(_LONGEST_PAUSE_S) if pushed and not job.own_id else poll_pauses():
+        for pause_s in poll_pauses() if self.must_look_for(job) else itertools.repeat(_LONGEST_PAUSE_S):
             outcome = self._look_up(job) if look else None
             left_s = end_s - time.monotonic()
             outcome = outcome or self._arrival(job, arrived, min(pause_s, left_s))
@@ -137,15 +137,23 @@ class Core:
     def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome]) -> None:
         """Have each callback called once with its job's outcome, from the reader's thread or from here."""
         for job, on_outcome in zip(jobs, on_outcomes, strict=True):
-            self.reader.watch(job.queue)
+            if job.table is self.replies:
+                self.reader.watch(job.queue)
             self.replies.expect(job.key, on_outcome)
-        doubtful: dict[str, list[str]] = {}
+        self.look_for([job for job in jobs if self.is_in_doubt(job)])
+
+    def look_for(self, jobs: Iterable[Job]) -> None:
+        """Deliver those of the outcomes that are in `result:<id>`; while Redis is away, none."""
+        ids: dict[str, list[str]] = {}
         for job in jobs:
-            if self.is_in_doubt(job):
-                doubtful.setdefault(job.queue, []).append(job.id)
+            ids.setdefault(job.queue, []).append(job.id)
         with suppress(ClientError):  # the reader will look for them when it is connected again
-            for queue_name, job_ids in doubtful.items():
+            for queue_name, job_ids in ids.items():
                 self._look_up_many(queue_name, job_ids)
+
+    def must_look_for(self, job: Job) -> bool:
+        """Say whether the job's outcome may never come as a reply: others enqueued it, or it may be a duplicate."""
+        return job.own_id or job.table is not self.replies
 
     def _look_up_many(self, queue_name: str, job_ids: Sequence[str]) -> None:
         for some in commands.id_chunks(job_ids):

@@ -105,6 +105,15 @@ class _Known:
         return self._job.queue
 
     @property
+    def known_outcome(self) -> Outcome | None:
+        """The outcome, once somebody has waited for it; asks nobody."""
+        return self._outcome
+
+    def end(self, outcome: Outcome) -> None:
+        """Say what became of the job; called by whoever waits for many."""
+        self._outcome = outcome
+
+    @property
     def job(self) -> Job:
         """All that is known of the job here."""
         return self._job
@@ -128,6 +137,11 @@ class Handle(_Known, Generic[R_co]):
         """Belong to a client's core."""
         super().__init__(job)
         self._core = core
+
+    @property
+    def core(self) -> Core:
+        """The core of the client it belongs to; for this package's use."""
+        return self._core
 
     def get(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end, at most `timeout` seconds, and return what the task returned.
@@ -189,6 +203,11 @@ class AsyncHandle(_Known, Generic[R_co]):
         """Belong to a client's core."""
         super().__init__(job)
         self._core = core
+
+    @property
+    def core(self) -> AsyncCore:
+        """The core of the client it belongs to; for this package's use."""
+        return self._core
 
     async def get(self, timeout: float | None = None) -> R_co:
         """Wait for the job's end and return what the task returned; see `Handle.get`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
-from workd.client import group_sync, groups, message
+from workd.client import gathering, group_sync, groups, message
 from workd.client.core import Core
 from workd.client.group_handle import GroupHandle
 from workd.client.group_messages import Writer
@@ -18,10 +18,11 @@ from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
     from types import TracebackType
     from typing import Unpack
 
+    from workd.client.gathering import DoneAndNotDone, ReturnWhen
     from workd.client.groups import Chain, Group, Step, Work
     from workd.client.message import Draft, Options
     from workd.client.outcomes import CancelState
@@ -159,6 +160,27 @@ class Client:
         """Return a handle to a group of this client's queue, whoever enqueued it. Asks nobody."""
         job = Job.elsewhere(self._options.queue or self._queue, id)
         return GroupHandle(self.core, job, (), None)
+
+    def wait(
+        self,
+        handles: Iterable[Handle[Any]],
+        timeout: float | None = None,
+        return_when: ReturnWhen = "ALL_COMPLETED",
+    ) -> DoneAndNotDone[Handle[Any]]:
+        """Wait for the jobs' ends, at most `timeout` seconds; return the handles in two sets, `done` and `not_done`.
+
+        As concurrent.futures.wait: `return_when` is FIRST_COMPLETED, FIRST_EXCEPTION (any end but a return) or
+        ALL_COMPLETED. Raises ResultGoneError (one was enqueued with result_ttl=0), ValueError (another word; a handle
+        of another client). While Redis is away this waits on.
+        """
+        return gathering.wait(self.core, handles, timeout, return_when)
+
+    def as_completed(self, handles: Iterable[Handle[Any]], timeout: float | None = None) -> Iterator[Handle[Any]]:
+        """Yield each handle when its job has ended, however that was; ResultTimeoutError after `timeout` in all.
+
+        Raises otherwise as `wait`.
+        """
+        return gathering.completed(self.core, list(handles), timeout)
 
     def close(self) -> None:
         """Close the connections and end the waiting thread; safe twice. Views share them."""
