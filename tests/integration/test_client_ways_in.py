@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-WAYS = ("tls_url", "tcp_url", "unix_url")
+WAYS = ("tls_url", "named_url", "tcp_url", "unix_url")
 
 both = pytest.mark.parametrize("kind", KINDS)
 

@@ -39,6 +39,11 @@ class SecureServer(NamedTuple):
         return f"rediss://{USER}:{ENCODED}@127.0.0.1:{self.tls_port}/0?ssl_ca_certs={self.authority}"
 
     @property
+    def named_url(self) -> str:
+        """Encrypted, at a name: which is what the certificate is held against."""
+        return self.tls_url.replace("127.0.0.1", "localhost")
+
+    @property
     def tcp_url(self) -> str:
         """In the clear."""
         return f"redis://{USER}:{ENCODED}@127.0.0.1:{self.server.port}/0"

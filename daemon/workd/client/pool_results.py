@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_LOOK_S = 1.0
+
 
 class PoolTimeoutError(ResultTimeoutError, multiprocessing.TimeoutError):
     """It has not come yet. Caught by those who catch `multiprocessing.TimeoutError`, too."""
@@ -41,6 +43,15 @@ class CallbackThread:
                 self._thread = threading.Thread(target=self._work, name="workd-callbacks", daemon=True)
                 self._thread.start()
         self._due.put((callback, argument))
+
+    def flush(self) -> None:
+        """Wait until all that is due has been called; inside a callback that would be for ever, and is nothing."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread() and thread.is_alive():
+            told = threading.Event()
+            self._due.put((lambda _: told.set(), None))
+            while not told.wait(_LOOK_S) and thread.is_alive():
+                pass
 
     def stop(self, *, join: bool) -> None:
         """Run what is due, then end; safe twice, and safe before any callback."""

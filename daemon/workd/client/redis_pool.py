@@ -12,9 +12,10 @@ import weakref
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from workd.client import message
+from workd.client import commands, message
 from workd.client.message import DEFAULT_QUEUE
 from workd.client.outcomes import value_of
+from workd.client.pool_progress import Places, Progress
 from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult
 from workd.client.sync import Client
 from workd.errors import ClientError, InvalidJobError, PoolClosedError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from workd.client.handle import Handle, Job
     from workd.client.message import Draft
+    from workd.client.pool_progress import OnProgress
     from workd.client.replies import JobKey, OnOutcome
     from workd.wire import Outcome
 
@@ -46,10 +48,22 @@ class RedisPool:
     JobFailedError, JobCancelledError or JobExpiredError: the exception of the task itself stays where it was,
     as text. Enqueuing raises as `Client.enqueue`. `chunksize` is how many messages are sent in one call,
     nothing else.
+
+    `max_pending`: a call waits, in the thread that makes it, while so many jobs have no outcome yet. `progress` of a
+    map is called with the number of jobs that have ended and that of all (None while it is not known), in the
+    thread of the callbacks; of what happens while it is running it is told once, with the last numbers.
     """
 
-    def __init__(self, source: str | Client, *, deadline_s: float = 2.0, queue: str = DEFAULT_QUEUE) -> None:
+    def __init__(
+        self,
+        source: str | Client,
+        *,
+        deadline_s: float = 2.0,
+        queue: str = DEFAULT_QUEUE,
+        max_pending: int | None = None,
+    ) -> None:
         """Check the arguments; `deadline_s` and `queue` are for the client that is made from a URL."""
+        self._places = Places(max_pending)
         self._owns_client = isinstance(source, str)
         self._client = Client(source, deadline_s=deadline_s, queue=queue) if isinstance(source, str) else source
         self._callbacks = CallbackThread()
@@ -77,32 +91,49 @@ class RedisPool:
         result: AsyncResult[Any] = AsyncResult(self._callbacks, callback, error_callback)
         draft = self._draft(func)
         raw = message.build(draft, tuple(args), kwds or {})
-        self._subscribe([self._client.core.enqueue(draft, raw)], [result.end])
+        for handles in self._send(draft, iter([raw]), 1):
+            self._subscribe(handles, [result.end])
         return result
 
-    def map(self, func: Task, iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+    def map(
+        self,
+        func: Task,
+        iterable: Iterable[Any],
+        chunksize: int | None = None,
+        *,
+        progress: OnProgress | None = None,
+    ) -> list[Any]:
         """Run one job for each item, and return the values in their order.
 
         Waits as long as it takes, as the standard library's does: also for a daemon that is yet to be started. For
         an end of the waiting, `map_async(...).get(timeout)`.
         """
-        return self.map_async(func, iterable, chunksize).get()
+        return self._told(self.map_async(func, iterable, chunksize, progress=progress), progress)
 
     def map_async(
         self,
         func: Task,
         iterable: Iterable[Any],
-        chunksize: int | None = None,
+        chunksize: int | None = None,  # noqa: ARG002 (jobs are always sent as many to a call as fit)
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        progress: OnProgress | None = None,
     ) -> MapResult[Any]:
         """Run one job for each item."""
-        singles = ((item,) for item in iterable)
-        return self.starmap_async(func, singles, chunksize, callback, error_callback)
+        result = MapResult[Any](self._callbacks, callback, error_callback)
+        return self._map(func, ((item,) for item in iterable), result, self._progress(progress, iterable))
 
-    def starmap(self, func: Task, iterable: Iterable[Iterable[Any]], chunksize: int | None = None) -> list[Any]:
+    def starmap(
+        self,
+        func: Task,
+        iterable: Iterable[Iterable[Any]],
+        chunksize: int | None = None,
+        *,
+        progress: OnProgress | None = None,
+    ) -> list[Any]:
         """Run one job for each tuple of arguments, and return the values in their order."""
-        return self.starmap_async(func, iterable, chunksize).get()
+        return self._told(self.starmap_async(func, iterable, chunksize, progress=progress), progress)
 
     def starmap_async(
         self,
@@ -111,24 +142,24 @@ class RedisPool:
         chunksize: int | None = None,  # noqa: ARG002 (jobs are always sent as many to a call as fit)
         callback: Callable[[list[Any]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        progress: OnProgress | None = None,
     ) -> MapResult[Any]:
         """Run one job for each tuple of arguments."""
-        self._require_open()
-        result = MapResult[Any](self._callbacks, callback, error_callback).begin()
-        draft = self._draft(func)
-        places = map(result.place, count())
-        for handles in self._client.core.enqueue_many(draft, _messages(draft, iterable)):
-            self._subscribe(handles, list(islice(places, len(handles))))
-        result.no_more()
-        return result
+        result = MapResult[Any](self._callbacks, callback, error_callback)
+        return self._map(func, iterable, result, self._progress(progress, iterable))
 
-    def imap(self, func: Task, iterable: Iterable[Any], chunksize: int = 1) -> Arrivals[Any]:
+    def imap(
+        self, func: Task, iterable: Iterable[Any], chunksize: int = 1, *, progress: OnProgress | None = None
+    ) -> Arrivals[Any]:
         """Run one job for each item, taken as they are needed; yields the values in their order."""
-        return self._imap(func, iterable, chunksize, ordered=True)
+        return self._imap(func, iterable, chunksize, self._progress(progress, iterable), ordered=True)
 
-    def imap_unordered(self, func: Task, iterable: Iterable[Any], chunksize: int = 1) -> Arrivals[Any]:
+    def imap_unordered(
+        self, func: Task, iterable: Iterable[Any], chunksize: int = 1, *, progress: OnProgress | None = None
+    ) -> Arrivals[Any]:
         """Run one job for each item, taken as they are needed; yields the values as they come."""
-        return self._imap(func, iterable, chunksize, ordered=False)
+        return self._imap(func, iterable, chunksize, self._progress(progress, iterable), ordered=False)
 
     def close(self) -> None:
         """Take no more work. What is under way goes on."""
@@ -140,6 +171,7 @@ class RedisPool:
         Jobs that are enqueued are in Redis, where they stay and are run.
         """
         self._open = False
+        self._places.close()
         gone = _gone()
         for arrivals in list(self._feeding):
             arrivals.no_more(gone)
@@ -173,7 +205,32 @@ class RedisPool:
         """Terminate, as the standard library's Pool does."""
         self.terminate()
 
-    def _imap(self, func: Task, iterable: Iterable[Any], chunksize: int, *, ordered: bool) -> Arrivals[Any]:
+    def _map(
+        self, func: Task, args_of_each: Iterable[Iterable[Any]], result: MapResult[Any], progress: Progress
+    ) -> MapResult[Any]:
+        self._require_open()
+        result.begin()
+        draft = self._draft(func)
+        sinks = map(progress.counted, map(result.place, count()))
+        for handles in self._send(draft, _messages(draft, args_of_each), commands.MESSAGES_PER_CALL):
+            self._subscribe(handles, list(islice(sinks, len(handles))))
+        progress.all_sent()
+        result.no_more()
+        return result
+
+    def _told(self, result: MapResult[Any], progress: OnProgress | None) -> list[Any]:
+        """Return the values when `progress` has been told that all are there."""
+        result.wait()
+        if progress is not None:
+            self._callbacks.flush()
+        return result.get()
+
+    def _progress(self, callback: OnProgress | None, items: Iterable[Any]) -> Progress:
+        return Progress(self._callbacks, callback, items)
+
+    def _imap(
+        self, func: Task, iterable: Iterable[Any], chunksize: int, progress: Progress, *, ordered: bool
+    ) -> Arrivals[Any]:
         self._require_open()
         if chunksize < 1:
             raise ValueError(f"chunksize must be 1 or more, not {chunksize}")
@@ -181,23 +238,45 @@ class RedisPool:
         raws = _messages(draft := self._draft(func), ((item,) for item in iterable))
         self._feeding.add(arrivals)
         feeder = threading.Thread(
-            target=self._feed, args=(arrivals, draft, raws, chunksize), name="workd-imap", daemon=True
+            target=self._feed, args=(arrivals, draft, raws, chunksize, progress), name="workd-imap", daemon=True
         )
         feeder.start()
         return arrivals
 
-    def _feed(self, arrivals: Arrivals[Any], draft: Draft, raws: Iterator[bytes], chunksize: int) -> None:
+    def _feed(
+        self, arrivals: Arrivals[Any], draft: Draft, raws: Iterator[bytes], chunksize: int, progress: Progress
+    ) -> None:
         """Enqueue as room is made; runs in a thread, since the iterable may be slow or without end."""
-        places = map(arrivals.place, count())
+        sinks = map(progress.counted, map(arrivals.place, count()))
         try:
-            while arrivals.make_room(chunksize) and (chunk := list(islice(raws, chunksize))):
-                for handles in self._client.core.enqueue_many(draft, chunk):
-                    self._subscribe(handles, list(islice(places, len(handles))))
+            for handles in self._send(draft, raws, chunksize, arrivals.make_room):
+                self._subscribe(handles, list(islice(sinks, len(handles))))
         except Exception as error:  # noqa: BLE001 (the iterable's or ours: it is raised where the values are taken)
             arrivals.no_more(error)
         else:
+            progress.all_sent()
             arrivals.no_more()
         self._feeding.discard(arrivals)
+
+    def _send(
+        self,
+        draft: Draft,
+        raws: Iterator[bytes],
+        most: int,
+        has_room: Callable[[int], bool] = lambda _: True,
+    ) -> Iterator[list[Handle[Any]]]:
+        """Enqueue messages, at most `most` in a call and as there are places; give the handles of each call."""
+        first = next(raws, None)  # no place is taken for what is not there
+        while first is not None and has_room(most):
+            if not (places := self._places.take(most)):
+                raise _gone()
+            try:
+                for handles in self._client.core.enqueue_many(draft, [first, *islice(raws, places - 1)]):
+                    places -= len(handles)  # these are freed by their ends
+                    yield handles
+            finally:
+                self._places.give_back(places)
+            first = next(raws, None)
 
     def _draft(self, func: Task) -> Draft:
         draft = self._client.draft(func)
@@ -224,6 +303,7 @@ class RedisPool:
                 if sink is None:  # the pool was terminated
                     return
                 self._ending += 1
+            self._places.give_back(1)
             sink(*_value_or_error(outcome, job))
             with self._changed:
                 self._ending -= 1
