@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workd import cron, faultpoints, leases, schedule
+from workd.broker import queues
 from workd.broker.servers import Servers
 from workd.broker.session import Session
 from workd.control import Control
@@ -201,7 +202,8 @@ class Consumer:
         next attempt would find the new lease and take it for the old one.
         """
         lease_kept = await session.register(queue)
-        self._dispatcher.gate.note_paused(queue, await session.paused(queue))
+        pause = await session.ask("asking for a pause", queue, lambda link, _: queues.state_if_any(link, queue))
+        self._dispatcher.gate.note_paused(queue, pause)
         if held := list(self._dispatcher.books[queue].flights):
             self._dispatcher.let_go(queue, await session.taken(queue, held), lease_kept=lease_kept)
 

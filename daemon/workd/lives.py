@@ -16,6 +16,7 @@ from workd import redis_url
 from workd.broker.servers import Servers
 from workd.consumer import Consumer
 from workd.errors import BrokerError
+from workd.log import get_logger
 from workd.pulse import Pulses
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from workd.broker.session import Session
     from workd.consumer import Source
     from workd.dispatcher import Dispatcher
+
+log = get_logger("workd.lives")
 
 PATIENCE_S = 0.25  # more than a look takes, and less than a node that hangs
 
@@ -36,6 +39,8 @@ def are_apart(source: Source) -> bool:
 
 def consumer_of(source: Source, dispatcher: Dispatcher) -> Consumer | Lives:
     """Return what serves these queues."""
+    if source.queue_weights and are_apart(source):
+        log.warning("queue_weights say nothing in a Cluster: each queue is read by itself, the first named first")
     return Lives(source, dispatcher) if are_apart(source) else Consumer(source, dispatcher)
 
 

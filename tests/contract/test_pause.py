@@ -12,6 +12,7 @@ from support.jobs import QUEUE
 from support.stores import Store
 from workd.broker import keys, queues
 from workd.broker.queues import Paused
+from workd.broker.session import Session
 from workd.errors import SettingsError
 
 
@@ -28,6 +29,11 @@ class Caller:
         return answer()
 
 
+async def paused(session: Session) -> Paused | None:
+    """Ask as a daemon does when it connects."""
+    return await session.ask("asking", QUEUE, lambda link, _: queues.state_if_any(link, QUEUE))
+
+
 async def test_a_pause_says_who_and_why_until_it_is_resumed(store: Store) -> None:
     link = Caller(store.client())
     async with store.session() as session:
@@ -35,7 +41,7 @@ async def test_a_pause_says_who_and_why_until_it_is_resumed(store: Store) -> Non
         assert (await session.takeover(QUEUE)).paused is None
         before_s = time.time()
         await queues.pause(link, QUEUE, "the database moves", by="ops")
-        [told] = {await queues.state(link, QUEUE), await session.paused(QUEUE), (await session.takeover(QUEUE)).paused}
+        [told] = {await queues.state(link, QUEUE), await paused(session), (await session.takeover(QUEUE)).paused}
         assert told is not None
         assert (told.reason, told.by, told.until) == ("the database moves", "ops", None)
         assert before_s <= (told.at or 0) <= time.time()
@@ -67,7 +73,7 @@ async def test_a_key_of_the_wrong_type_pauses_nothing_and_is_not_overwritten(sto
     client.rpush(keys.paused(QUEUE), "wrong")
     async with store.session() as session:
         await session.register(QUEUE)
-        assert (await session.takeover(QUEUE)).paused is await session.paused(QUEUE) is None
+        assert (await session.takeover(QUEUE)).paused is await paused(session) is None
     for done in (queues.pause, queues.resume):
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             await done(Caller(client), QUEUE)

@@ -36,7 +36,6 @@ from workd.broker.ops import (
     TakeoverReply,
 )
 from workd.broker.permits import PermitAsk, PermitReply
-from workd.broker.queues import Paused
 from workd.broker.servers import Servers, name_of
 from workd.broker.subscription import Subscription
 from workd.broker.turns import Turns
@@ -267,11 +266,6 @@ class Session:
         """Give back and ask for what the limits of one task allow; see `scripts/permit.lua`."""
         async with self._asking(f"asking for the limits of task {ask.task}", queue):
             return await permits.ask(self._shared, queue, self._daemon_id, ask, most_bytes=CALL_BYTES, keep_ms=CLAIM_MS)
-
-    async def paused(self, queue: str) -> Paused | None:
-        """Say whether the queue is paused, and why. A key of another type there pauses nothing."""
-        async with self._asking("asking whether the queue is paused", queue):
-            return await queues.state_if_any(self._shared, queue)
 
     async def move_due(self, queue: str, limit: int = MOVE_ITEMS) -> MoveReply:
         """Move scheduled jobs that are due into the stream. A cancelled one too: `admit` will tell who fetches it."""
