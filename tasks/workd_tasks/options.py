@@ -200,7 +200,7 @@ class TaskOptions:
     max_crashes: int | None = option(None, _or_none(COUNT_FROM_1))
     """Dead after so many runs that killed their worker; None: the daemon's `max_crashes`."""
     expires: float | None = option(None, _or_none(LENGTH))
-    """No run of it starts later than so long after its enqueue: then it is `expired`."""
+    """No run of it starts later than so long after it was due (`run_at`, or its enqueue): then it is `expired`."""
     start_by: float | None = option(None, _or_none(LENGTH))
     """Its first run starts within so long after it was due, or never: then it is `expired`."""
     result_ttl: float | None = option(None, _or_none(SPAN))

@@ -70,7 +70,7 @@ class DaemonProcess:
         chosen = {"redis_url": redis_url, "workers": 2, "lease_s": 2, "http": "", "log_format": "json"} | settings
         flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self._command = [sys.executable, "-m", "workd", "run", *modules, *flags]
-        self._environment = _environment() | {MARK: self.mark, FOLDER: str(folder)} | dict(environment or {})
+        self._environment = clean_environment() | {MARK: self.mark, FOLDER: str(folder)} | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -235,8 +235,8 @@ def _process_info(pid: int, sign: bytes = b"") -> ProcessInfo | None:
     return ProcessInfo(pid, int(stat[1]), int(stat[3]), stat[0], command_line)
 
 
-def _environment() -> dict[str, str]:
-    """Return an environment in which a daemon finds the packages that this test run uses, and no settings."""
+def clean_environment() -> dict[str, str]:
+    """Return an environment in which a process finds the packages that this test run uses, and no settings."""
     roots = {str(Path(str(package.__file__)).parents[1]): None for package in (workd, workd_tasks, support)}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("WORKD_")}
     return inherited | {"PYTHONPATH": os.pathsep.join(roots)}
