@@ -2,7 +2,7 @@
 
 import { randomUUID } from "node:crypto";
 
-const FIELDS = ["v", "id", "run_at", "expires_at", "timeout", "soft_timeout", "start_by", "max_retries", "unique", "reply_to", "result_ttl", "trace", "meta"];
+const FIELDS = ["v", "id", "run_at", "expires_at", "timeout", "soft_timeout", "start_by", "max_retries", "unique", "reply_to", "result_ttl", "trace", "meta", "group", "chain", "then"];
 
 // JSON.stringify refuses BigInt: it goes through as a string that nobody else writes, and its quotes are taken off.
 const MARK = `bigint:${randomUUID()}:`;
