@@ -6,11 +6,9 @@ writes what the task returns by the return annotation, by which the client reads
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import datetime as dt
 import enum
-import ipaddress
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -131,7 +129,6 @@ VALUES: list[tuple[Any, Any]] = [
     (UUID, ID),
     (Decimal, Decimal("1.10")),
     (Path, Path("a/b")),
-    (ipaddress.IPv4Address, ipaddress.IPv4Address("127.0.0.1")),
     (Colour, Colour.RED),
     (Level, Level.HIGH),
     (Rights, Rights.WRITE),
@@ -143,7 +140,6 @@ VALUES: list[tuple[Any, Any]] = [
     (tuple[bytes, ...], (b"\xff", b"\x00")),
     (set[int], {1, 2, 3}),
     (frozenset[UUID], frozenset({ID})),
-    (collections.deque[int], collections.deque([1, 2])),
     (dict[str, Decimal], {"a": Decimal("0.5")}),
     (dict[int, bytes], {1: b"\xff"}),
     (dict[UUID, dt.date], {ID: dt.date(2026, 1, 1)}),
