@@ -9,6 +9,7 @@ import pytest
 
 from support.daemons import DaemonProcess
 from support.fault_queue import FaultQueue
+from workd.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,26 @@ def test_a_worker_is_replaced_when_it_is_old(queue: FaultQueue) -> None:
         (first,) = daemon.wait_workers(1)
         queue.succeeded(queue.push("quick"))
         daemon.wait_workers(1, without=first)
+
+
+def test_a_worker_is_replaced_when_it_has_grown(queue: FaultQueue) -> None:
+    with DaemonProcess(
+        queue.server.url, queue.folder, modules=("support.option_tasks",), workers=1, worker_max_growth_bytes="16M"
+    ) as daemon:
+        daemon.wait_ready()
+        (first,) = daemon.wait_workers(1)
+        queue.succeeded(queue.push("keep", 1), value=first)
+        queue.succeeded(queue.push("keep", 32), value=first)
+        daemon.wait_workers(1, without=first)
+
+
+def test_a_worker_that_takes_too_long_to_start_is_given_up(queue: FaultQueue) -> None:
+    (queue.folder / "slow-start").touch()
+    with DaemonProcess(
+        queue.server.url, queue.folder, modules=("support.hook_tasks",), workers=1, boot_timeout_s=0.5
+    ) as daemon:
+        assert daemon.wait() == Exit.BOOT
+        assert "it was not ready within 0.5 s" in daemon.log_text()
 
 
 def test_every_job_has_the_memory_limit_of_the_daemon(queue: FaultQueue) -> None:

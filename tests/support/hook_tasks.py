@@ -29,6 +29,8 @@ def connect() -> None:
     """Fail where the test wants it."""
     if (_FOLDER / "no-connection").exists():
         raise ConnectionRefusedError("the database is not there")
+    if (_FOLDER / "slow-start").exists():
+        time.sleep(600)
     _state["connected"] = os.getpid()
     _say("start")
 

@@ -48,6 +48,16 @@ def gulp() -> int:
     return len(bytes(512 * _MIB))
 
 
+_kept: list[bytes] = []
+
+
+@task
+def keep(mebibytes: int) -> int:
+    """Leave so much behind in the worker."""
+    _kept.append(os.urandom(mebibytes * _MIB))
+    return os.getpid()
+
+
 @task(max_retries=2, backoff_s=0, retry_for=OSError, no_retry_for=FileNotFoundError)
 def picky(what: str) -> None:
     """Fail in one of three ways."""
