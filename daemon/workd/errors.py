@@ -196,7 +196,9 @@ def _stacks(died: WorkerDied) -> str:
 
 
 class ClientError(WorkdError):
-    """What a producer can meet."""
+    """What a producer can meet. `in_doubt`: a command was sent, and only Redis knows whether it was run."""
+
+    in_doubt = False
 
 
 class EnqueueTimeoutError(ClientError, TimeoutError):
@@ -208,10 +210,8 @@ class EnqueueTimeoutError(ClientError, TimeoutError):
 class ServerUnavailableError(ClientError, ConnectionError):
     """Redis refused the call or the connection broke; the message says whether the command had been sent.
 
-    `in_doubt`: it had been, and no answer came; only Redis knows whether it was run. False: nothing was changed.
+    `in_doubt`: it had been, and no answer came. False: nothing was changed.
     """
-
-    in_doubt = False
 
 
 class NotDurableError(ClientError):

@@ -11,11 +11,14 @@
     replies.py         which outcomes have come and who waits for which (no I/O)
     connection.py      one socket: bytes out, answers in, within a deadline
     link.py            one command, one answer, one deadline, over kept connections
+    sending.py, sender.py     how often and how surely a call is sent, so that its jobs are queued once
+    durability.py      whether what was queued would outlast a crash of the server (pure)
     reader.py          the thread that reads reply streams
     handle.py          Handle: one job, seen from its producer
     sync.py            Client
-    async_link.py, async_reader.py, async_client.py      the same three for asyncio
-    redis_pool.py, pool_results.py                       the standard library's Pool, on a fleet
+    gathering.py       many handles waited for at once
+    async_*.py         the same for asyncio; async_dialing.py chooses between the addresses of a name
+    redis_pool.py, pool_results.py, pool_progress.py     the standard library's Pool, on a fleet
     groups.py          chains and groups, as people write them (pure)
     group_messages.py  the messages that they become (pure)
     group_calls.py     the commands about groups (pure)

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 from workd.client import commands, durability
 from workd.client.connection import Deadline
 from workd.client.sending import READING, Attempts, Lanes, marker_ms
-from workd.errors import ClientError, NotDurableError, ServerUnavailableError
+from workd.errors import ClientError, NotDurableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -33,7 +33,7 @@ class AsyncSender:
         self._link = link
         self._lanes = Lanes()
         self._marker_ms = marker_ms(link.deadline_s)
-        self._has_disk = False  # the server was asked, and did not refuse to answer for it
+        self._with_disk: set[str] = set()  # queues whose server was asked, and did not refuse to answer for its disk
 
     async def add(self, draft: Draft, messages: Sequence[bytes]) -> list[bytes]:
         """Add the messages of one call and return their entry ids; raises as `Sender.add`.
@@ -43,8 +43,6 @@ class AsyncSender:
         sending = draft.sending
         if not sending.retries and not sending.durable:
             return await self._add_once(draft.queue, messages)
-        if sending.durable:
-            await self._require_disk()
         lane = self._lanes.take()
         command = commands.add_marked(draft.queue, messages, lane, self._marker_ms)
         async with self._link.places:  # the deadline begins with its turn
@@ -53,7 +51,10 @@ class AsyncSender:
         return entry_ids
 
     async def _send(self, draft: Draft, command: Command) -> list[bytes]:
-        attempts = Attempts(Deadline(self._link.deadline_s), draft.sending)
+        deadline = Deadline(self._link.deadline_s)
+        if draft.sending.durable:
+            await self._require_disk(draft.queue, deadline)
+        attempts = Attempts(deadline, draft.sending)
         while True:
             try:
                 return await self._call(draft, command, attempts.deadline())
@@ -80,16 +81,13 @@ class AsyncSender:
             raise NotDurableError(why, draft.job_ids(entry_ids)) from durability.failure(answers)
         return entry_ids
 
-    async def _require_disk(self) -> None:
+    async def _require_disk(self, queue: str, deadline: Deadline) -> None:
         """Refuse before anything is queued what could only be regretted afterwards."""
-        if self._has_disk:
+        if queue in self._with_disk:
             return
-        try:
-            await self._link.call(durability.PROBE)
-        except ServerUnavailableError as error:
-            durability.raise_if_refused(error)
-            raise
-        self._has_disk = True
+        _, answers = await self._link.call_followed(*durability.probe(queue), deadline)
+        durability.raise_if_refused(answers)
+        self._with_disk.add(queue)
 
 
 async def persistently(read: Callable[[Deadline], Awaitable[T]], link: AsyncLink) -> T:

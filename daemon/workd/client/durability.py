@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
+from workd.broker import keys
 from workd.errors import NotDurableError
 
 if TYPE_CHECKING:
@@ -17,15 +18,19 @@ if TYPE_CHECKING:
 
     from workd.client.commands import Command
     from workd.client.sending import Sending
-    from workd.errors import ServerUnavailableError
 
     Question = Callable[[float], Command]
     """Takes the seconds that are left for the answer."""
 
-PROBE: Final[Command] = ("WAITAOF", 1, 0, 1)
-"""Refused by a server that can give no word about its disk."""
-
 _EARLY_S: Final = 0.2  # the server is to say "not yet" before its answer is too late; its timers are 0.1 s late
+
+
+def probe(queue: str) -> tuple[Command, Sequence[Question]]:
+    """Give what is asked before the first durable call: something of the queue's server, and a word about its disk.
+
+    A server that can give no such word refuses. One that can answers at once: nothing was written here.
+    """
+    return ("GET", keys.call(queue, "")), (lambda _: ("WAITAOF", 1, 0, 1),)
 
 
 def questions(sending: Sending) -> Sequence[Question]:
@@ -52,10 +57,10 @@ def failure(answers: Sequence[Any]) -> Exception | None:
     return next((answer for answer in answers if isinstance(answer, Exception)), None)
 
 
-def raise_if_refused(error: ServerUnavailableError) -> None:
-    """Raise NotDurableError if the probe was answered, with a refusal."""
-    if not error.in_doubt and isinstance(error.__cause__, ResponseError):
-        raise NotDurableError(refusal(error.__cause__)) from error
+def raise_if_refused(answers: Sequence[Any]) -> None:
+    """Raise NotDurableError if the probe was refused. One that was not answered says nothing: the call itself will."""
+    if isinstance(error := failure(answers), ResponseError):
+        raise NotDurableError(refusal(error)) from error
 
 
 def refusal(error: Exception) -> str:

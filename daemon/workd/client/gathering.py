@@ -89,7 +89,7 @@ class Waiting(Generic[H]):
         handle = self.pending[place]
         if is_about_another(outcome, own_id=handle.job.own_id, unique=handle.job.unique):
             return None
-        handle.end(outcome)
+        handle.note(outcome)
         return self.pending.pop(place)
 
     def forget(self, tellers: Mapping[int, OnOutcome]) -> None:

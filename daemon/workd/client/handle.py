@@ -109,10 +109,6 @@ class _Known:
         """The outcome, once somebody has waited for it; asks nobody."""
         return self._outcome
 
-    def end(self, outcome: Outcome) -> None:
-        """Say what became of the job; called by whoever waits for many."""
-        self._outcome = outcome
-
     @property
     def job(self) -> Job:
         """All that is known of the job here."""

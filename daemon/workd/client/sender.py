@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 from workd.client import commands, durability
 from workd.client.connection import Deadline
 from workd.client.sending import READING, Attempts, Lanes, marker_ms
-from workd.errors import ClientError, NotDurableError, ServerUnavailableError
+from workd.errors import ClientError, NotDurableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class Sender:
         self._link = link
         self._lanes = Lanes()
         self._marker_ms = marker_ms(link.deadline_s)
-        self._has_disk = False  # the server was asked, and did not refuse to answer for it
+        self._with_disk: set[str] = set()  # queues whose server was asked, and did not refuse to answer for its disk
 
     def add(self, draft: Draft, messages: Sequence[bytes]) -> list[bytes]:
         """Add the messages of one call and return their entry ids.
@@ -43,11 +43,12 @@ class Sender:
         sending = draft.sending
         if not sending.retries and not sending.durable:
             return self._add_once(draft.queue, messages)
+        deadline = Deadline(self._link.deadline_s)
         if sending.durable:
-            self._require_disk()
+            self._require_disk(draft.queue, deadline)
         lane = self._lanes.take()
         command = commands.add_marked(draft.queue, messages, lane, self._marker_ms)
-        attempts = Attempts(Deadline(self._link.deadline_s), sending)
+        attempts = Attempts(deadline, sending)
         try:
             entry_ids = self._call(draft, command, attempts.deadline())
         except (ClientError, NoScriptError) as error:
@@ -85,16 +86,13 @@ class Sender:
             raise NotDurableError(why, draft.job_ids(entry_ids)) from durability.failure(answers)
         return entry_ids  # type: ignore[no-any-return]  # answers of Redis have no types
 
-    def _require_disk(self) -> None:
+    def _require_disk(self, queue: str, deadline: Deadline) -> None:
         """Refuse before anything is queued what could only be regretted afterwards."""
-        if self._has_disk:
+        if queue in self._with_disk:
             return
-        try:
-            self._link.call(durability.PROBE)
-        except ServerUnavailableError as error:
-            durability.raise_if_refused(error)
-            raise
-        self._has_disk = True
+        _, answers = self._link.call_followed(*durability.probe(queue), deadline)
+        durability.raise_if_refused(answers)
+        self._with_disk.add(queue)
 
 
 def persistently(read: Callable[[Deadline], T], span_s: float) -> T:
