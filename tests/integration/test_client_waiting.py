@@ -25,10 +25,10 @@ class Gates:
     """Jobs `hold` wait until their gate is opened."""
 
     def __init__(self) -> None:
-        self._gates: dict[str, threading.Event] = {}
+        self._gates = {"later": threading.Event()}
 
     def of(self, name: str) -> threading.Event:
-        return self._gates.setdefault(name, threading.Event())
+        return self._gates[name]
 
     def open_all(self) -> None:
         for gate in self._gates.values():
@@ -119,6 +119,14 @@ async def test_each_is_yielded_as_it_ends(client: AnyClient, gates: Gates) -> No
         assert [handle async for handle in ending] == [slow, ended]
     else:
         assert list(ending) == [slow, ended]
+
+
+async def test_what_had_come_when_a_wait_was_left_is_known_to_its_handle(client: AnyClient, server: Server) -> None:
+    warm = await client.call("enqueue", "echo", 0)
+    await client.call("wait", [warm], timeout=20)  # from now on outcomes come as replies, each of them once
+    handles = await client.call("enqueue_many", "echo", [(x,) for x in range(50)])
+    await client.call("wait", handles, 20, "FIRST_COMPLETED")
+    assert [await resolved(handle.get(timeout=10)) for handle in handles] == list(range(50))
 
 
 async def test_jobs_that_somebody_else_enqueued_are_found(client: AnyClient, server: Server) -> None:

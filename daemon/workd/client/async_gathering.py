@@ -25,7 +25,7 @@ async def wait(
 ) -> DoneAndNotDone[Any]:
     """Wait until enough of the jobs have ended."""
     check_return_when(when)
-    given = set(handles)
+    given = list(dict.fromkeys(handles))
     async with aclosing(completed(core, given, timeout_s)) as ending:
         try:
             async for handle in ending:

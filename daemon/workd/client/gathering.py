@@ -61,12 +61,20 @@ class Waiting(Generic[H]):
             self.pending[place] = handle
 
     def tellers(self, put: Callable[[tuple[int, Outcome]], None]) -> dict[int, OnOutcome]:
-        """Make for each place what is to be called with its outcome."""
+        """Make for each place what is to be called with its outcome.
 
-        def teller(place: int) -> OnOutcome:
-            return lambda outcome: put((place, outcome))
+        The handle has it from then on, whether anybody still waits here or not: it is delivered once.
+        """
 
-        return {place: teller(place) for place in self.pending}
+        def teller(place: int, handle: H) -> OnOutcome:
+            def tell(outcome: Outcome) -> None:
+                if _is_last_word(handle, outcome):
+                    handle.note(outcome)
+                put((place, outcome))
+
+            return tell
+
+        return {place: teller(place, handle) for place, handle in self.pending.items()}
 
     def jobs(self) -> list[Job]:
         """List the jobs that are waited for, in the order of their places."""
@@ -86,11 +94,7 @@ class Waiting(Generic[H]):
 
     def take(self, place: int, outcome: Outcome) -> H | None:
         """Say whose outcome this is; None if it is not the last word."""
-        handle = self.pending[place]
-        if is_about_another(outcome, own_id=handle.job.own_id, unique=handle.job.unique):
-            return None
-        handle.note(outcome)
-        return self.pending.pop(place)
+        return self.pending.pop(place) if _is_last_word(self.pending[place], outcome) else None
 
     def forget(self, tellers: Mapping[int, OnOutcome]) -> None:
         """Expect nothing more."""
@@ -104,10 +108,15 @@ class Waiting(Generic[H]):
         return ResultTimeoutError(", ".join(ids[:_NAMED]) + more, timeout_s)
 
 
-def split(handles: set[H]) -> DoneAndNotDone[H]:
+def _is_last_word(handle: Handle[Any] | AsyncHandle[Any], outcome: Outcome) -> bool:
+    return not is_about_another(outcome, own_id=handle.job.own_id, unique=handle.job.unique)
+
+
+def split(handles: Iterable[H]) -> DoneAndNotDone[H]:
     """Tell those whose jobs have ended from the others."""
-    done = {handle for handle in handles if handle.known_outcome is not None}
-    return DoneAndNotDone(done, handles - done)
+    given = set(handles)
+    done = {handle for handle in given if handle.known_outcome is not None}
+    return DoneAndNotDone(done, given - done)
 
 
 def timeout_of(until_s: float) -> float | None:
@@ -132,7 +141,7 @@ def check_return_when(return_when: str) -> None:
 def wait(core: Core, handles: Iterable[Handle[Any]], timeout_s: float | None, when: ReturnWhen) -> DoneAndNotDone[Any]:
     """Wait until enough of the jobs have ended."""
     check_return_when(when)
-    given = set(handles)
+    given = list(dict.fromkeys(handles))
     with suppress(ResultTimeoutError):
         for handle in completed(core, given, timeout_s):
             if is_enough(handle, when):
