@@ -144,12 +144,14 @@ def test_whoever_waits_for_a_place_is_told_that_the_pool_was_terminated(
 def test_a_call_that_could_not_be_sent_gives_its_places_back(daemon: FakeDaemon, server: Server) -> None:
     with RedisPool(server.url, max_pending=4) as pool:
         assert pool.map(square, [1]) == [1]
+        daemon.hold()
         with server.client() as look:
             look.rename(keys.stream("default"), "aside")
             look.set(keys.stream("default"), "somebody else's")
             with pytest.raises(ConnectionError, match="WRONGTYPE"):
                 pool.map(square, range(10))
             look.rename("aside", keys.stream("default"))
+        daemon.release()
         assert pool.map(square, range(10)) == [x * x for x in range(10)]
 
 
