@@ -95,7 +95,10 @@ class AsyncCore:
         if raw is not None:
             return decode_outcome(raw).status.value
         if not job.has_entry_id or not await self.link.call_in_turn(commands.entry(job.queue, job.id), deadline):
-            return "unknown"
+            raw = await self.link.call_in_turn(
+                commands.result(job.queue, job.id), deadline
+            )  # it may have ended between the two
+            return "unknown" if raw is None else decode_outcome(raw).status.value
         try:
             pending = await self.link.call_in_turn(commands.pending(job.queue, job.id), deadline)
         except ServerUnavailableError as error:

@@ -181,7 +181,8 @@ class Core:
         if raw is not None:
             return decode_outcome(raw).status.value
         if not job.has_entry_id or not self.link.call(commands.entry(job.queue, job.id), deadline):
-            return "unknown"
+            raw = self.link.call(commands.result(job.queue, job.id), deadline)  # it may have ended between the two
+            return "unknown" if raw is None else decode_outcome(raw).status.value
         try:
             return "running" if self.link.call(commands.pending(job.queue, job.id), deadline) else "queued"
         except ServerUnavailableError as error:

@@ -55,10 +55,12 @@ class CallbackThread:
 
     def stop(self, *, join: bool) -> None:
         """Run what is due, then end; safe twice, and safe before any callback."""
-        if self._thread is not None:
+        with self._lock:  # another thread may be about to start it
+            thread = self._thread
+        if thread is not None:
             self._due.put(None)
-            if join and self._thread is not threading.current_thread():
-                self._thread.join()
+            if join and thread is not threading.current_thread():
+                thread.join()
 
     def _work(self) -> None:
         while (due := self._due.get()) is not None:

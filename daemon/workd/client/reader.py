@@ -65,7 +65,8 @@ class ReplyReader:
     def stop(self) -> None:
         """End the thread; safe twice, and safe before it was started."""
         self.stopping.set()
-        thread = self._thread
+        with self._lock:  # another thread may be about to start it
+            thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
         self._wake()
