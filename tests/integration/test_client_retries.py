@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import pytest
 from support.clients import KINDS, AnyClient
 from support.losing_proxy import SILENT, LosingProxy
 from support.scripted_server import ScriptedServer
+from workd import Client
 from workd.broker import keys
 from workd.client.commands import MESSAGES_PER_CALL
 from workd.errors import ClientError, EnqueueTimeoutError, ServerUnavailableError
@@ -132,6 +134,24 @@ async def test_markers_do_not_pile_up_and_have_an_end(kind: str, server: Server)
         [marker] = markers(server)
         with server.client() as look:
             assert 0 < look.pttl(marker) <= 32_000
+
+
+def test_a_forked_child_sends_from_lanes_of_its_own(server: Server) -> None:
+    with Client(server.url) as client:
+        ids = [client.enqueue("square", 1).id]
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                client.enqueue("square", 2)
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        ids.append(client.enqueue("square", 3).id)
+    found = queued(server)
+    assert len(found) == 3
+    assert [found[0], found[2]] == ids
 
 
 @both
