@@ -16,6 +16,7 @@ _CANNOT_NOW: Final = (
     "ASK ",
     "BUSY ",
     "CLUSTERDOWN",
+    "ERR Script killed",
     "LOADING",
     "MASTERDOWN",
     "MISCONF",
