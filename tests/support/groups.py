@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from support.jobs import QUEUE, bury, finish
 from workd.broker import keys
 from workd.broker.kinship import Kin
-from workd.client import group_calls
+from workd.client import commands, group_calls
 from workd.client.group_messages import Writer
 from workd.client.groups import Group, step
 from workd.client.message import JobOptions
@@ -43,8 +43,8 @@ def enqueue(client: Any, of: Group, reply_name: str = "r") -> list[str]:
 
 def send(client: Any, of: Group, envelopes: Envelopes, call: group_calls.Call) -> list[str]:
     """Make one of the calls."""
-    answer = client.execute_command(*group_calls.add(of, envelopes, call, whole_script=True))
-    return group_calls.read_added(envelopes.id, answer)
+    command = commands.whole_script(group_calls.add(of, envelopes, call, marker_ms=60_000))
+    return [entry_id.decode() for entry_id in client.execute_command(*command)]
 
 
 def member(entry: Entry, index: int, *, succeeded: bool = True, **changes: Any) -> Settlement:

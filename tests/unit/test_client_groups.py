@@ -107,6 +107,7 @@ def test_the_value_of_a_chain_is_typed_as_its_last_step() -> None:
         (lambda: chain(*[step("a")] * (MAX_STEPS + 2)), "a chain of 102 steps: 101 are the most"),
         (chain, "a chain needs a step"),
         (lambda: step(load, "a").with_options(timeout=-1), "timeout"),
+        (lambda: step(load, "a").with_options(durable=True), "durable: it says how messages are sent"),
         (lambda: step(load, "a").then("b").with_options(delay_s=-1), "delay|run_at"),
     ],
 )

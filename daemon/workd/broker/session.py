@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from workd import redis_url
-from workd.broker import checks, entries, faults, keys, ops, permits, places, posting, queues, scripts
+from workd.broker import checks, entries, faults, keys, ops, permits, places, queues, scripts
 from workd.broker.entries import Entry
 from workd.broker.fetching import Fetcher
 from workd.broker.keys import CANCEL_MS, CLAIM_MS, SEEN_MS
@@ -36,6 +36,7 @@ from workd.broker.ops import (
     TakeoverReply,
 )
 from workd.broker.permits import PermitAsk, PermitReply
+from workd.broker.posting import Elsewhere
 from workd.broker.servers import Servers, name_of
 from workd.broker.subscription import Subscription
 from workd.broker.turns import Turns
@@ -80,6 +81,7 @@ class Session:
         self._dead_max_entries: int | None = None
         self._kind = ""  # of several servers: sentinel or cluster
         self._shared: Link
+        self._elsewhere: Elsewhere
         self._fetcher: Fetcher
 
     @classmethod
@@ -117,6 +119,7 @@ class Session:
         except BaseException:
             await self.close()
             raise
+        self._elsewhere = Elsewhere(servers, self._shared, call_timeout_s, client_name, self._links)
         self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s)
         return self
 
@@ -229,7 +232,7 @@ class Session:
     async def post(self, post: Post) -> str:
         """Bring a chain into another queue; return what is in the way, '' if it is done. Twice is as good as once."""
         async with self._asking("bringing a chain into another queue", post.queue):
-            return await posting.call(self._shared, post, CLAIM_MS)
+            return await self._elsewhere.post(post, CLAIM_MS)
 
     async def renew(self, queue: str, in_flight_ids: Sequence[str]) -> RenewReply:
         """Extend our lease, unless it is gone, and say which of these jobs were cancelled."""

@@ -50,6 +50,13 @@ class AsyncSender:
         self._lanes.give_back(lane)
         return entry_ids
 
+    async def send(self, draft: Draft, command: Command) -> list[bytes]:
+        """Add the messages of a call of a script that tells by itself a second time from the first; as `add`."""
+        if draft.sending.durable:
+            await self._require_disk()
+        async with self._link.places:
+            return await self._send(draft, command)
+
     async def _send(self, draft: Draft, command: Command) -> list[bytes]:
         deadline = Deadline(self._link.deadline_s)
         if draft.sending.durable:

@@ -27,6 +27,7 @@ TRIM_EVERY = 1_000
 READ_COUNT = 500
 KEYS_PER_LOOK = 500
 MESSAGES_PER_CALL = 500
+SCRIPTS = ("enqueue", "group")
 BYTES_PER_CALL = 1 << 20
 
 
@@ -37,23 +38,24 @@ def add(queue: str, message: bytes) -> Command:
 
 def add_many(queue: str, messages: Sequence[bytes], *, whole_script: bool) -> Command:
     """Enqueue messages in one call; answers their entry ids, or NOSCRIPT: then send the whole script."""
-    source, digest = _enqueue_script()
-    verb, script = ("EVAL", source) if whole_script else ("EVALSHA", digest)
-    return (verb, script, 1, keys.stream(queue), 0, 0, *messages)
+    source, digest = script("enqueue")
+    verb, which = ("EVAL", source) if whole_script else ("EVALSHA", digest)
+    return (verb, which, 1, keys.stream(queue), 0, 0, *messages)
 
 
 def add_marked(queue: str, messages: Sequence[bytes], lane: Lane, marker_ms: int) -> Command:
     """Enqueue messages in a call that may be sent again while its marker lives; answers as `add_many`."""
     head = lane.heads.get(queue)
     if head is None:
-        head = "EVALSHA", _enqueue_script()[1], 2, keys.stream(queue), keys.call(queue, lane.name)
+        head = "EVALSHA", script("enqueue")[1], 2, keys.stream(queue), keys.call(queue, lane.name)
         lane.heads[queue] = head
     return (*head, lane.number, marker_ms, *messages)
 
 
 def whole_script(command: Command) -> Command:
-    """Make of a call of the enqueue script by its digest one that brings the script along."""
-    return ("EVAL", _enqueue_script()[0], *command[2:])
+    """Make of a call of one of this package's scripts by its digest one that brings the script along."""
+    source = next(source for source, digest in map(script, SCRIPTS) if digest == command[1])
+    return ("EVAL", source, *command[2:])
 
 
 def result(queue: str, job_id: str) -> Command:
@@ -144,6 +146,7 @@ def is_no_group(error: Exception) -> bool:
 
 
 @cache
-def _enqueue_script() -> tuple[str, str]:
-    source = files(__package__).joinpath("enqueue.lua").read_text(encoding="utf-8")
+def script(name: str) -> tuple[str, str]:
+    """Return the source of one of SCRIPTS, and its digest."""
+    source = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
     return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

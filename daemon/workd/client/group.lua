@@ -6,7 +6,8 @@
 --       8 whose group this is: a random word, the same in all its calls
 --       9.. field, value, … of the record, then the members' messages
 --
--- Returns {0, entry id of each member}; {1} if there is such a group already; {2} if it has ended, or never began.
+-- Returns the entry ids of the members. The error GROUPTAKEN says that there is such a group already, GROUPENDED that it
+-- has ended, or never began.
 --
 -- Invariant: there is a record, with a deadline, before there is a member, so a producer that dies leaves a group that
 -- ends. All or none: what can be of the wrong type is looked at before anything is written. A call that was carried
@@ -28,7 +29,7 @@ end
 
 local done = redis.call('GET', marker)
 if done and string.match(done, '^%w+ %d+') == whose .. ' ' .. first then
-  local known = {0}
+  local known = {}
   for entry in string.gmatch(done, '%d+%-%d+') do known[#known + 1] = entry end
   return known
 end
@@ -36,7 +37,9 @@ end
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 if first == '0' then
-  if redis.call('EXISTS', record) == 1 then return {1} end
+  if redis.call('EXISTS', record) == 1 then
+    return redis.error_reply('GROUPTAKEN there is a group of that id')
+  end
   local deadline_ms = string.format('%.0f', now_ms + ARGV[4])
   local keep_ms = ARGV[4] + ARGV[5]
   redis.call('HSET', record, 'created', string.format('%.0f', now_ms), 'deadline', deadline_ms, 'added', '0',
@@ -48,14 +51,16 @@ if first == '0' then
   if redis.call('PTTL', groups) < keep_ms then redis.call('PEXPIRE', groups, string.format('%.0f', keep_ms)) end
 else
   local known = redis.call('HMGET', record, 'added', 'ended')
-  if known[1] ~= first or known[2] then return {2} end
+  if known[1] ~= first or known[2] then
+    return redis.error_reply('GROUPENDED it is over, or this is not its next call')
+  end
 end
 
-local entries = {0}
+local entries = {}
 for i = FIRST_WORD + words, #ARGV do
   entries[#entries + 1] = redis.call('XADD', stream, '*', 'm', ARGV[i])
 end
-redis.call('HINCRBY', record, 'added', #entries - 1)
+redis.call('HINCRBY', record, 'added', #entries)
 if last == '1' then redis.call('HSET', record, 'sealed', '1') end
-redis.call('SET', marker, whose .. ' ' .. first .. ' ' .. table.concat(entries, ' ', 2), 'PX', ARGV[6])
+redis.call('SET', marker, whose .. ' ' .. first .. ' ' .. table.concat(entries, ' '), 'PX', ARGV[6])
 return entries

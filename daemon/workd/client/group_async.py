@@ -9,20 +9,19 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError
-
 from workd.client import group_calls
 from workd.client.group_handle import job_of, of_summary, summary_of
 from workd.client.handle import AsyncHandle, Job
-from workd.errors import ClientError, EnqueueTimeoutError, ResultGoneError, ResultTimeoutError, ServerUnavailableError
+from workd.client.sending import marker_ms
+from workd.errors import ClientError, ResultGoneError, ResultTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from workd.client.async_core import AsyncCore
-    from workd.client.group_calls import Call, GroupProgress
+    from workd.client.group_calls import GroupProgress
     from workd.client.group_handle import GroupSummary
-    from workd.client.group_messages import Envelopes, Writer
+    from workd.client.group_messages import Writer
     from workd.client.groups import Group, Work
 
 
@@ -118,35 +117,21 @@ async def enqueue_group(core: AsyncCore, writer: Writer, of: Group) -> AsyncGrou
     members: list[AsyncHandle[Any]] = []
     try:
         for call in group_calls.calls(envelopes):
-            ids = await _add(core, of, envelopes, call)
+            command = group_calls.add(of, envelopes, call, marker_ms(core.link.deadline_s))
+            ids = await core.sender.send(call.drafts[0], command)
             members += [
-                AsyncHandle(core, Job.of(draft, entry_id, core.replies, mark))
+                AsyncHandle(core, Job.of(draft, entry_id.decode(), core.replies, mark))
                 for draft, entry_id in zip(call.drafts, ids, strict=True)
             ]
-    except ClientError as error:
+    except ClientError as failed:
+        error = group_calls.told(envelopes.id, failed)
         error.add_note(
             f"{len(members)} members of group {envelopes.id} had been queued before; it ends at its deadline"
         )
-        raise
+        raise error from failed.__cause__
     whole = job_of(envelopes, core.replies, mark)
     callback = envelopes.callback
     ending: AsyncHandle[Any] | None = (
         None if callback is None else AsyncHandle(core, Job.of(callback, "", core.replies, mark))
     )
     return AsyncGroupHandle(core, whole, members, ending)
-
-
-async def _add(core: AsyncCore, of: Group, envelopes: Envelopes, call: Call) -> list[str]:
-    """Make one call; again if its answer was lost, since the script then gives the answer that it gave."""
-    try:
-        answer = await _call(core, of, envelopes, call)
-    except (ServerUnavailableError, EnqueueTimeoutError):
-        answer = await _call(core, of, envelopes, call)
-    return group_calls.read_added(envelopes.id, answer)
-
-
-async def _call(core: AsyncCore, of: Group, envelopes: Envelopes, call: Call) -> Any:
-    try:
-        return await core.link.call(group_calls.add(of, envelopes, call, whole_script=False))
-    except NoScriptError:  # the server has been restarted, or never had it; nothing was run
-        return await core.link.call(group_calls.add(of, envelopes, call, whole_script=True))

@@ -1,11 +1,8 @@
-"""The Redis commands about groups, and the shapes of their answers. Pure, but for the script's file, read once."""
+"""The Redis commands about groups, and the shapes of their answers. Pure."""
 
 from __future__ import annotations
 
-import hashlib
-from functools import cache
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from workd.broker import keys
 from workd.client import commands
@@ -18,10 +15,10 @@ if TYPE_CHECKING:
     from workd.client.group_messages import Envelopes
     from workd.client.groups import Group
     from workd.client.message import Draft
+    from workd.errors import ClientError
 
 OUTLIVES_MS: Final = 7 * 86_400_000
 """How long a record is kept beyond its deadline: for so long no daemon may be there to end the group."""
-MARKER_MS: Final = 60_000
 CANCEL_MS: Final = 30 * 86_400_000
 _FIELDS: Final = ("added", "succeeded", "failed", "sealed", "ended")
 
@@ -69,28 +66,24 @@ def calls(envelopes: Envelopes) -> Iterator[Call]:
         yield Call(first, last=True, drafts=drafts[: len(held)], messages=held)
 
 
-def add(of: Group, envelopes: Envelopes, call: Call, *, whole_script: bool) -> Command:
-    """Add members; answers as `read_added` reads, or NOSCRIPT: then send the whole script."""
-    source, digest = _script()
-    verb, script = ("EVAL", source) if whole_script else ("EVALSHA", digest)
+def add(of: Group, envelopes: Envelopes, call: Call, marker_ms: int) -> Command:
+    """Add members; answers their entry ids, and once: while its marker lives, the call may be sent again."""
     queue, record = envelopes.queue, keys.group(envelopes.queue, envelopes.id)
     words = envelopes.record if call.first == 0 else ()
     return (
-        *(verb, script, 4, keys.stream(queue), record, keys.groups(queue), f"{record}:call"),
-        *(envelopes.id, call.first, 1 if call.last else 0, int(of.deadline_s * 1000), OUTLIVES_MS, MARKER_MS),
+        *("EVALSHA", commands.script("group")[1]),
+        *(4, keys.stream(queue), record, keys.groups(queue), f"{record}:call"),
+        *(envelopes.id, call.first, 1 if call.last else 0, int(of.deadline_s * 1000), OUTLIVES_MS, marker_ms),
         *(len(words), envelopes.whose, *words, *call.messages),
     )
 
 
-def read_added(group_id: str, answer: Sequence[Any]) -> list[str]:
-    """Return the entry ids of the members. Raises InvalidJobError or GroupEndedError."""
-    match answer[0]:
-        case 0:
-            return [entry_id.decode() for entry_id in answer[1:]]
-        case 1:
-            raise InvalidJobError(f"id={group_id!r}: there is a group of that id, or was until a while ago")
-        case _:
-            raise GroupEndedError(group_id)
+def told(group_id: str, error: ClientError) -> ClientError:
+    """Return what a refusal means."""
+    why = str(error.__cause__)
+    if why.startswith("GROUPTAKEN"):
+        return InvalidJobError(f"id={group_id!r}: there is a group of that id, or was until a while ago")
+    return GroupEndedError(group_id) if why.startswith("GROUPENDED") else error
 
 
 def progress(queue: str, group_id: str) -> Command:
@@ -109,9 +102,3 @@ def read_progress(answer: Sequence[bytes | None]) -> GroupProgress | None:
 def cancel(queue: str, group_id: str) -> Command:
     """Cancel every member that has not ended."""
     return ("SET", keys.cancel(queue, group_id), "1", "PX", CANCEL_MS)
-
-
-@cache
-def _script() -> tuple[str, str]:
-    source = files(__package__).joinpath("group.lua").read_text(encoding="utf-8")
-    return source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()

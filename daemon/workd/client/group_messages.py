@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from workd.client.groups import Group, Step, Work
     from workd.client.message import Draft, JobOptions
+    from workd.client.sending import Sending
 
 OUTCOME_BYTES: Final = 512 * 1024
 """How much of its members' outcomes a group keeps: with the callback they are one message."""
@@ -50,12 +51,13 @@ class Envelopes(NamedTuple):
 class Writer:
     """Makes messages under the options of one client's view."""
 
-    def __init__(self, options: JobOptions, client_queue: str, reply_name: str) -> None:
+    def __init__(self, options: JobOptions, client_queue: str, reply_name: str, sending: Sending | None = None) -> None:
         """`client_queue` is for tasks that name none."""
         self._options = options
         self._client_queue = client_queue
         self._reply_name = reply_name
-        self._drafts = message.Drafts(options, client_queue)
+        self._sending = sending
+        self._drafts = message.Drafts(options, client_queue, sending)
 
     def write(self, work: Work) -> tuple[Draft, bytes]:
         """Return the message of a job or a chain, and the draft of its end: the first step's, the last one's type."""
@@ -118,7 +120,7 @@ class Writer:
                 raise InvalidJobError(f"{name}: the callback is named by its group, and runs when that has ended")
         options = message.merged(self._common(result_ttl=self._options.result_ttl), first.options)
         options = replace(options, id=f"{group_id}.end")
-        draft = message.draft(first.task, options, self._client_queue, self._reply_name)
+        draft = message.draft(first.task, options, self._client_queue, self._reply_name, self._sending)
         if draft.queue != queue:
             raise InvalidJobError(
                 f"the callback {draft.target.name} would go to queue {draft.queue!r}, its group is in {queue!r}:"
@@ -143,7 +145,7 @@ class Writer:
         if not first.options:
             return self._drafts.of(first.task, self._reply_name)
         options = message.merged(self._options, first.options)
-        return message.draft(first.task, options, self._client_queue, self._reply_name)
+        return message.draft(first.task, options, self._client_queue, self._reply_name, self._sending)
 
     def _common(self, **changes: Any) -> JobOptions:
         """Return what the view's options mean for jobs that do not begin at once, and of which there are several."""
@@ -165,7 +167,7 @@ class Writer:
                     f"{target.name}: run_at is for the first step of a chain; later ones take delay_s"
                 )
             options = message.merged(common, each.options)
-            draft = message.draft(each.task, options, self._client_queue, self._reply_name)
+            draft = message.draft(each.task, options, self._client_queue, self._reply_name, self._sending)
             _check_call(draft, each)
             fields: dict[str, Any] = {"task": target.name}
             if draft.queue != queue:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, T
 
 from workd.client import message
 from workd.client.message import JobOptions, Options
+from workd.client.sending import SENDING_OPTIONS
 from workd.errors import InvalidJobError
 from workd.steps import GROUP_ID_PATTERN
 from workd_tasks.options import MAX_SPAN_S
@@ -39,6 +40,11 @@ class Step(Generic[R_co]):
 
     def with_options(self, **options: Unpack[Options]) -> Step[R_co]:
         """Return the same step with these options, those of `Client.with_options`; raises InvalidJobError."""
+        for name in SENDING_OPTIONS:
+            if name in options:
+                raise InvalidJobError(
+                    f"{name}: it says how messages are sent, which they are together: give it to the client"
+                )
         message.merged(JobOptions(), options)
         return replace(self, options={**self.options, **options})
 

@@ -56,6 +56,16 @@ class Sender:
         self._lanes.give_back(lane)
         return entry_ids
 
+    def send(self, draft: Draft, command: Command) -> list[bytes]:
+        """Add the messages of a call of a script that tells by itself a second time from the first; as `add`."""
+        if draft.sending.durable:
+            self._require_disk()
+        attempts = Attempts(Deadline(self._link.deadline_s), draft.sending)
+        try:
+            return self._call(draft, command, attempts.deadline())
+        except (ClientError, NoScriptError) as error:
+            return self._again(draft, command, attempts, error)
+
     def _again(self, draft: Draft, command: Command, attempts: Attempts, error: Exception) -> list[bytes]:
         while True:
             if isinstance(error, ClientError):

@@ -197,7 +197,7 @@ class Client:
         self.close()
 
     def _writer(self) -> Writer:
-        return Writer(self._options, self._queue, self.core.replies.name)
+        return Writer(self._options, self._queue, self.core.replies.name, self._sending)
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""
