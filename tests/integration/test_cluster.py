@@ -110,7 +110,8 @@ async def test_a_queue_that_moves_to_another_node_is_looked_for_anew(cluster: Cl
     with pytest.raises(BrokerUnavailableError, match=r"MOVED|READONLY"):
         await session.takeover("mail")
     await session.close()
-    assert await eventually_async(lambda: _register_anew(url))  # the lease went with it
+    lease_kept: bool = await eventually_async(partial(_register_anew, url))
+    assert lease_kept  # it went with the queue
 
 
 async def _register_anew(url: str) -> bool:

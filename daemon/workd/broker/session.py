@@ -107,6 +107,7 @@ class Session:
         connect = connect or servers.connector(call_timeout_s, client_name)
         self = cls(daemon_id, lease_s, url, connect, timeout_s=call_timeout_s)
         self._dead_max_entries = dead_max_entries
+        self._elsewhere = Elsewhere(servers, call_timeout_s, client_name)
         self._kind = servers.several.kind if servers.several is not None else ""
         try:
             async with self._asking("connecting"):
@@ -119,7 +120,6 @@ class Session:
         except BaseException:
             await self.close()
             raise
-        self._elsewhere = Elsewhere(servers, self._shared, call_timeout_s, client_name, self._links)
         self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s)
         return self
 
@@ -127,6 +127,7 @@ class Session:
         """Close all connections. Safe twice."""
         for link in self._links:
             await link.close()
+        await self._elsewhere.close()
 
     async def check(self) -> tuple[str, ...]:
         """Return what the server's settings can cost, as texts for people. `BrokerError` if it is too old."""
@@ -232,7 +233,7 @@ class Session:
     async def post(self, post: Post) -> str:
         """Bring a chain into another queue; return what is in the way, '' if it is done. Twice is as good as once."""
         async with self._asking("bringing a chain into another queue", post.queue):
-            return await self._elsewhere.post(post, CLAIM_MS)
+            return await self._elsewhere.post(self._shared, post, CLAIM_MS)
 
     async def renew(self, queue: str, in_flight_ids: Sequence[str]) -> RenewReply:
         """Extend our lease, unless it is gone, and say which of these jobs were cancelled."""

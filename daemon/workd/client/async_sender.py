@@ -52,8 +52,6 @@ class AsyncSender:
 
     async def send(self, draft: Draft, command: Command) -> list[bytes]:
         """Add the messages of a call of a script that tells by itself a second time from the first; as `add`."""
-        if draft.sending.durable:
-            await self._require_disk()
         async with self._link.places:
             return await self._send(draft, command)
 

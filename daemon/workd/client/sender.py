@@ -58,9 +58,10 @@ class Sender:
 
     def send(self, draft: Draft, command: Command) -> list[bytes]:
         """Add the messages of a call of a script that tells by itself a second time from the first; as `add`."""
+        deadline = Deadline(self._link.deadline_s)
         if draft.sending.durable:
-            self._require_disk()
-        attempts = Attempts(Deadline(self._link.deadline_s), draft.sending)
+            self._require_disk(draft.queue, deadline)
+        attempts = Attempts(deadline, draft.sending)
         try:
             return self._call(draft, command, attempts.deadline())
         except (ClientError, NoScriptError) as error:
