@@ -36,6 +36,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             queues="default,images",
             max_message_bytes=200_000,
             lease_s=1.5,
+            cancel_grace_s=0.2,
         ) as daemon,
     ):
         daemon.wait_ready()
@@ -288,15 +289,27 @@ def test_a_step_can_wait_before_it_begins(client: Client) -> None:
     assert time.time() - started >= 1.0
 
 
-def test_a_chain_is_cancelled_by_its_id_whichever_step_it_is_at(
+def test_a_chain_is_cancelled_by_its_handle_whichever_step_it_is_at(
     client: Client, running: Server, tmp_path: Path
 ) -> None:
     handle = client.enqueue_chain(step(t.double, 1).after(t.wait_for, str(tmp_path / "never")).then(t.double))
     with running.client() as connection:
         eventually(lambda: connection.exists(keys.seen("default", f"{handle.id}.1")))
-        connection.set(keys.cancel("default", handle.id), "1", px=60_000)
+    handle.cancel()
     with pytest.raises(JobCancelledError, match="step 2 of 3"):
         handle.get(10)
+
+
+def test_a_member_that_is_cancelled_before_it_starts_is_counted(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    members = [step(t.wait_for, str(gate)) for _ in range(2)]
+    later = [step(t.double, 1).with_options(delay_s=3600), step(t.double, 1)]
+    handle = client.enqueue_group(group(*members, *later, then=step(t.collect)))
+    for member in handle.members[2:]:
+        member.cancel()
+    gate.touch()
+    assert handle.callback is not None
+    assert handle.callback.get(10)["failed"] == 2
 
 
 def test_a_chain_of_one_step_is_a_job(client: Client) -> None:
@@ -331,3 +344,21 @@ async def test_an_asynchronous_client_gives_members_as_they_end_and_cancels(runn
         with pytest.raises(JobCancelledError):
             await (await anext(ended)).get(0)
         assert await asyncio.wait_for(handle.wait(10), 15)
+
+
+def test_a_group_can_be_made_with_plain_commands(running: Server) -> None:
+    with running.client() as connection:
+        record = keys.group("default", "by-hand")
+        fields = {"created": 1893456000000, "added": 2, "sealed": 1, "ttl": 60_000}
+        connection.hset(record, mapping=fields | {"before": '{"task":"collect","id":"c","result_ttl":60,"args":['})
+        connection.hset(record, "after", "]}")
+        connection.zadd(keys.groups("default"), {"by-hand": 4_000_000_000_000})
+        for index in range(2):
+            message = {"task": "double", "args": [index], "group": {"id": "by-hand", "index": index}}
+            connection.xadd(keys.stream("default"), {"m": json.dumps(message)})
+        raw: Any = eventually(lambda: connection.get(keys.result("default", "c")))
+        summary = json.loads(raw)["value"]
+        assert (summary["id"], summary["total"], summary["succeeded"]) == ("by-hand", 2, 2)
+        told: Any = connection.get(keys.result("default", "by-hand"))
+        assert json.loads(told)["value"] == summary
+        assert connection.zcard(keys.groups("default")) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workd.client import group_calls
@@ -102,6 +103,8 @@ class AsyncGroupHandle:
     async def cancel(self) -> None:
         """Cancel every member that has not ended; see `GroupHandle.cancel`."""
         await self._core.link.call(group_calls.cancel(self.queue, self.id))
+        with suppress(ClientError):
+            await self._core.link.call(group_calls.hurry_cancel(self.queue, self.id))
 
 
 async def enqueue_chain(core: AsyncCore, writer: Writer, work: Work) -> AsyncHandle[Any]:

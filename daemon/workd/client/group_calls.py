@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from workd.broker import keys
@@ -102,3 +103,8 @@ def read_progress(answer: Sequence[bytes | None]) -> GroupProgress | None:
 def cancel(queue: str, group_id: str) -> Command:
     """Cancel every member that has not ended."""
     return ("SET", keys.cancel(queue, group_id), "1", "PX", CANCEL_MS)
+
+
+def hurry_cancel(queue: str, group_id: str) -> Command:
+    """Tell daemons of it, which would see it at their next renewal else."""
+    return ("PUBLISH", keys.CONTROL, json.dumps({"v": 1, "do": "cancel", "queue": queue, "id": group_id}))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import queue
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workd.client import group_calls
 from workd.client.group_calls import GroupProgress
 from workd.client.handle import Handle, Job
-from workd.errors import ResultGoneError, ResultTimeoutError
+from workd.errors import ClientError, ResultGoneError, ResultTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -142,3 +143,5 @@ class GroupHandle:
     def cancel(self) -> None:
         """Cancel every member that has not ended; the group ends with the last of them, and its callback runs."""
         self._core.link.call(group_calls.cancel(self.queue, self.id))
+        with suppress(ClientError):  # not allowed, maybe; then it takes until their next renewal
+            self._core.link.call(group_calls.hurry_cancel(self.queue, self.id))
