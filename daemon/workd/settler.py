@@ -61,6 +61,7 @@ class Outbox:
     waiting: deque[Flight] = field(default_factory=deque)
     sending: list[Flight] = field(default_factory=list)  # in a call whose answer has not been seen
     held: dict[str, Flight] = field(default_factory=dict)  # by entry id: what Redis refused to take, for now
+    has_kin: bool = False  # one of its jobs was in a group or a chain: from then on each batch is looked through
 
     def unsend(self) -> None:
         """Have what was sent wait again, before all others."""
@@ -107,6 +108,8 @@ class Settler:
             self._empty.clear()
             box.lane.wake.set()
         box.waiting.append(flight)
+        if flight.kin_ids:
+            box.has_kin = True
         self.unsettled_bytes += _size(settlement)
         if _is_awaited(settlement) or len(box.waiting) >= FULL_BATCH_JOBS or self.unsettled_bytes >= MAX_BATCH_BYTES:
             box.lane.hurry.set()
@@ -184,7 +187,7 @@ class Settler:
 
     async def _settle_batch(self, session: Session, queue: str, box: Outbox) -> None:
         batch = self._take_batch(box)
-        if any(flight.kin_ids for flight in batch):
+        if box.has_kin:
             batch = await self._post(session, queue, box)
         settlements = [flight.settlement for flight in batch if flight.settlement is not None]
         faultpoints.hit("before_settle")
@@ -287,12 +290,14 @@ def _size(settlement: Settlement) -> int:
         return 0  # nearly all: nobody asked for it
     match settlement:
         case Finish(outcome=outcome):
-            return len(outcome or b"") + _size_of_kin(settlement.kin)
+            size = len(outcome or b"")
+            return size if settlement.kin is None else size + _size_of_kin(settlement.kin)
         case Bury(outcome=outcome, message=message):
-            return len(outcome or b"") + len(message) + _size_of_kin(settlement.kin)
+            size = len(outcome or b"") + len(message)
+            return size if settlement.kin is None else size + _size_of_kin(settlement.kin)
         case Readd(message=message):
             return len(message)
 
 
-def _size_of_kin(kinship: Kin | None) -> int:
-    return 0 if kinship is None else len(kinship.body) + len(kinship.following)
+def _size_of_kin(kinship: Kin) -> int:
+    return len(kinship.body) + len(kinship.following)
