@@ -13,6 +13,7 @@ import redis
 from support.acknowledged import Acknowledged
 from support.daemons import DaemonProcess
 from support.waiting import eventually, eventually_async
+from workd import Client, step
 from workd.broker import keys
 from workd.broker.session import Session
 from workd.client.admin import Admin
@@ -100,6 +101,24 @@ def test_jobs_of_all_queues_come_by_the_inbox_as_well(cluster: Cluster, daemon: 
                 pushed = {"task": "square", "args": [5], "result_ttl": 60, "id": "pushed"}
                 client.rpush(keys.inbox(queue), json.dumps(pushed))
                 assert eventually(partial(client.get, keys.result(queue, "pushed")))
+
+
+def test_a_chain_goes_from_node_to_node_and_waits_for_one_that_is_away(cluster: Cluster, tmp_path: Path) -> None:
+    with (
+        DaemonProcess(
+            cluster.url, tmp_path, modules=("workd_tasks.samples",), queues="default,mail,urgent", lease_s=2
+        ) as daemon,
+        Client(cluster.url, deadline_s=AGAIN_S) as client,
+    ):
+        daemon.wait_ready()
+        steps = (step("square", 3), *(step("square").with_options(queue=queue) for queue in ("mail", "urgent")))
+        assert client.enqueue_chain(*steps).get(timeout=AGAIN_S) == 3**8
+        away = cluster.node_of(keys.stream("mail"))
+        away.kill()
+        handle = client.enqueue_chain(*steps)
+        assert client.enqueue("square", 5).get(timeout=AGAIN_S) == 25  # its queue goes on meanwhile
+        cluster.wait_for_another(keys.stream("mail"), away)
+        assert handle.get(timeout=2 * AGAIN_S) == 3**8
 
 
 async def test_a_queue_that_moves_to_another_node_is_looked_for_anew(cluster: Cluster) -> None:
