@@ -66,6 +66,14 @@ async def test_several_queues_are_read_in_the_order_given_and_counted_together(s
     ]
 
 
+async def test_of_no_queue_there_is_nothing_to_fetch(store: Store) -> None:
+    """As when the only one is paused between the look for room and the read."""
+    async with store.session() as session:
+        await session.register(QUEUE)
+        push(store.client(), b"1")
+        assert await session.fetch([], 1, 0) == await session.fetch([], 1, 50) == []
+
+
 async def test_history_gives_what_is_pending_and_unknown_and_counts_no_delivery(store: Store) -> None:
     client = store.client()
     async with store.session() as session:

@@ -43,8 +43,8 @@ class Fetcher:
 
     async def fetch(self, queues: Sequence[str], count: int, block_ms: int) -> list[Entry]:
         """See `Session.fetch`."""
-        if count < 1:
-            return []  # to Redis, COUNT 0 means all there is
+        if count < 1 or not queues:
+            return []  # to Redis, COUNT 0 means all there is; and all queues may have been paused a moment ago
         deadline = time.monotonic() + block_ms / 1000
         found: list[Entry] = []
         if self._must_not_block(deadline) or (len(queues) > 1 and not self.turns.all_empty(queues)):
