@@ -148,7 +148,8 @@ class Cluster:
         options = (
             *("--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
             *("--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"),
-            *("--cluster-require-full-coverage", "no", *extra),
+            # A replica counts once it has received something, and that is the master's ping.
+            *("--repl-ping-replica-period", "1", "--cluster-require-full-coverage", "no", *extra),
         )
         self._stack = ExitStack()
         self._bus_ports = [free_port() for _ in range(6)]  # the usual ones, 10,000 higher, may be beyond 65535
@@ -167,9 +168,10 @@ class Cluster:
             with node.client() as client:
                 client.execute_command("CLUSTER", "ADDSLOTSRANGE", share * number, last)
                 client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        with self.nodes[0].client() as client:
-            for node, bus_port in zip(self.nodes[1:], self._bus_ports[1:], strict=True):
-                client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
+        for number, meeting in enumerate(self.nodes):  # each with each: by hearsay it takes them some seconds
+            with meeting.client() as client:
+                for node, bus_port in list(zip(self.nodes, self._bus_ports, strict=True))[number + 1 :]:
+                    client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
         eventually(lambda: all(self._known(node) == len(self.nodes) for node in self.nodes), timeout_s=READY_S)
         for master, replica in zip(masters, replicas, strict=True):
             with master.client() as client:
