@@ -75,3 +75,26 @@ def test_a_moved_queue_is_worked_off_where_it_is_now(
 def test_a_queue_without_a_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.call(["queues", "purge"]) == Exit.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_queue_is_paused_and_resumed(client: Client, valkey: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    client.enqueue("square", 4)
+    assert app.call(["queues", "pause", "default", "--reason", "the database moves", "--for", "2h"]) == Exit.OK
+    assert capsys.readouterr().out == "paused default\n"
+    told = json.loads(states(capsys)["default"]["paused"])
+    assert told["reason"] == "the database moves"
+    assert told["by"]
+    assert 0 < valkey.client().pttl(keys.paused("default")) <= 7_200_000
+    for said in ("resumed default\n", "default was not paused\n"):
+        assert app.call(["queues", "resume", "default"]) == Exit.OK
+        assert capsys.readouterr().out == said
+    assert states(capsys)["default"]["paused"] is None
+
+
+@pytest.mark.parametrize("length", ["soon", "0s", "-1s", "nan", "2w"])
+def test_a_pause_of_no_length_is_refused(
+    client: Client, valkey: Server, capsys: pytest.CaptureFixture[str], length: str
+) -> None:
+    assert app.call(["queues", "pause", "default", "--for", length]) == Exit.USAGE
+    assert length in capsys.readouterr().err
+    assert not valkey.client().exists(keys.paused("default"))

@@ -45,6 +45,16 @@ def admin(redis_url: str | None, config: Any) -> Iterator[Admin]:
         yield opened
 
 
+def length_s(text: str | None) -> float | None:
+    """Read a length of time as people write it: `90s`, `30m`, `2h`, `1d`."""
+    if text is None:
+        return None
+    told = _AGO.fullmatch(text)
+    if told is None or not float(told[1]):
+        raise typer.BadParameter(f"{text!r} is no length of time: write it as 90s, 30m, 2h or 1d")
+    return float(told[1]) * _UNIT_S[told[2]]
+
+
 def moment(text: str | None) -> float | None:
     """Read a time as people write it: `2h` ago, RFC 3339 (local time without an offset), or epoch seconds."""
     if text is None:

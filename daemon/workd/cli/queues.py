@@ -1,7 +1,9 @@
-"""`workd queues …`: which queues there are and how they are; purging and moving them."""
+"""`workd queues …`: which queues there are and how they are; pausing, purging and moving them."""
 
 from __future__ import annotations
 
+import getpass
+import socket
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +16,7 @@ from workd.exits import Exit
 if TYPE_CHECKING:
     from workd.client.queue_state import QueueState
 
-app = typer.Typer(help="Look at queues, purge or move them.", rich_markup_mode=None)
+app = typer.Typer(help="Look at queues, pause, resume, purge or move them.", rich_markup_mode=None)
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="which queue")]
 Queues = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", show_default=False, help="those alone")]
@@ -51,6 +53,39 @@ def list_queues(
             for state in states
         ],
     )
+    return Exit.OK
+
+
+@app.command()
+def pause(
+    queue: Queue,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for whoever wonders")] = "",
+    for_s: Annotated[
+        str | None,
+        typer.Option("--for", metavar="TIME", show_default=False, help="as 90s, 30m, 2h; else until resumed"),
+    ] = None,
+    redis_url: RedisUrl = None,
+    config: Config = None,
+) -> int:
+    """Have no daemon start jobs of a queue, within a second or two; what runs goes on.
+
+    Example: workd queues pause default --reason "the database moves" --for 2h
+    """
+    with shared.admin(redis_url, config) as admin:
+        admin.queues.pause(queue, reason, by=_who(), for_s=shared.length_s(for_s))
+    typer.echo(f"paused {queue}")
+    return Exit.OK
+
+
+@app.command()
+def resume(queue: Queue, redis_url: RedisUrl = None, config: Config = None) -> int:
+    """Have jobs of a queue started again.
+
+    Example: workd queues resume default
+    """
+    with shared.admin(redis_url, config) as admin:
+        pause = admin.queues.resume(queue)
+    typer.echo(f"resumed {queue}" if pause is not None else f"{queue} was not paused")
     return Exit.OK
 
 
@@ -118,6 +153,13 @@ def move(
     if done.doubled:
         typer.echo(f"workd: {done.doubled} of them may run in both queues: a daemon took them meanwhile", err=True)
     return Exit.OK
+
+
+def _who() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user that this machine has no name for
+        return socket.gethostname()
 
 
 def _count(number: int | None) -> str:

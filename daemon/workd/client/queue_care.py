@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json
 
 from workd.broker import keys
+from workd.broker.queues import pause_command, resume_command
+from workd.broker.queues import read as read_pause
 from workd.client import queue_state, scripts
 from workd.client.message import check_queue
 from workd.errors import InvalidJobError
@@ -22,6 +24,7 @@ from workd_tasks.options import QUEUE_RULE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from workd.broker.queues import Paused
     from workd.client.queue_state import QueueState
     from workd.client.scripts import Asks
 
@@ -77,6 +80,19 @@ class QueueCare:
         places = (keys.stream, keys.scheduled, keys.dead, keys.inbox, keys.leases)
         names = (*(place(queue) for place in places), f"{keys.prefix(queue)}paused", keys.dead_trimmed(queue))
         return queue_state.read(queue, scripts.call(self._link, "queue_state", names, keys.GROUP, WAITING))
+
+    def pause(self, queue: str, reason: str = "", *, by: str = "", for_s: float | None = None) -> None:
+        """Have no daemon start jobs of a queue, for so many seconds or until it is resumed; what runs goes on.
+
+        `reason` and `by` are shown to whoever wonders. A later pause replaces an earlier one.
+        """
+        check_queue(queue)
+        self._link.call(pause_command(queue, reason, by=by, for_s=for_s))
+
+    def resume(self, queue: str) -> Paused | None:
+        """Have jobs of a queue started again; return the pause that is over, None if there was none."""
+        check_queue(queue)
+        return read_pause(self._link.call(resume_command(queue)))
 
     def fired(self, queue: str) -> dict[str, int]:
         """Say up to when each line of the schedule is done, in epoch seconds: its last fire time, or its beginning."""
