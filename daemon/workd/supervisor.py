@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from workd import log
+from workd.broker.registry import Registry
 from workd.clock import Clock
 from workd.consumer import Source
 from workd.dispatcher import Dispatcher
@@ -33,6 +34,7 @@ from workd.pool.core import ProcessPool
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.pool.stops import ask_all_to_stop
+from workd.presence import Card, Presence
 from workd.schedule import DeadLimits
 from workd.signals import SignalInbox
 from workd.systemd import Notifier
@@ -116,6 +118,8 @@ class Supervisor:
         self._consumer = consumer_of(source, self._dispatcher)
         self._pool = ProcessPool(self._dispatcher, _pool_options(settings, modules, self.daemon_id), launched)
         self._vitals = Vitals(self._pool, self._dispatcher, self._consumer.pulse)
+        card = Card(self.daemon_id, settings.queues, self._pool, self._vitals.details, clock)
+        self._presence = Presence(Registry(settings.redis_url, self.daemon_id), card, settings.lease_s)
         self._hurry = asyncio.Event()
 
     async def main(self) -> int:
@@ -139,6 +143,7 @@ class Supervisor:
 
     def _enter(self, state: State) -> None:
         self._vitals.state = state
+        self._presence.hurry()
 
     async def _boot(self, server: HealthServer) -> bool:
         """Load the tasks and fill the pool; False if a signal came first. Raises `BootError`."""
@@ -169,15 +174,16 @@ class Supervisor:
         self._enter(State.RUNNING)
         consuming = asyncio.ensure_future(self._consumer.run())
         reporting = asyncio.ensure_future(self._report())
+        showing = asyncio.ensure_future(self._presence.run())
         draining = asyncio.ensure_future(self._drain_when_told())
-        parts = {consuming, reporting, self._pool.boots.failed}  # none of these ends but by an exception
+        parts = {consuming, reporting, showing, self._pool.boots.failed}  # none of these ends but by an exception
         try:
             await asyncio.wait({draining, *parts}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (*parts, draining):
                 if ended.done():
                     ended.result()
         finally:
-            await _cancel(draining, consuming, reporting)
+            await _cancel(draining, consuming, reporting, showing)
 
     async def _drain_when_told(self) -> None:
         await self._next_stop_signal()
@@ -218,6 +224,7 @@ class Supervisor:
             async with asyncio.timeout(SETTLE_GRACE_S if pulse.connected else 0):
                 await settler.wait_empty()
                 await self._consumer.depart()
+                await self._presence.leave()
         except (TimeoutError, BrokerError) as error:
             trouble = pulse.trouble or str(error)
             _log.warning("the leases are left to run out", unrecorded=settler.unsettled, trouble=trouble)

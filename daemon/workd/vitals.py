@@ -73,6 +73,10 @@ class Vitals:
         except TimeoutError:
             return
 
+    def details(self) -> dict[str, object]:
+        """Return the daemon's figures."""
+        return self._details()
+
     def _details(self) -> dict[str, object]:
         dispatcher, pool = self._dispatcher, self._pool
         return {

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from workd import errors
-from workd.cli import cancel, config, dead, demo, enqueue, queues, run, schedule, schema
+from workd.cli import cancel, config, dead, demo, enqueue, queues, run, schedule, schema, status
 from workd.exits import Exit
 from workd_tasks import TaskError
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("enqueue")(enqueue.enqueue)
 app.command("cancel")(cancel.cancel)
+app.command("status")(status.status)
 app.command("config")(config.config)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)

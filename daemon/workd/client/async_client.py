@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from workd.client.daemons import DaemonInfo
     from workd.client.gathering import DoneAndNotDone, ReturnWhen
     from workd.client.groups import Chain, Group, Step, Work
     from workd.client.message import Draft, Options
@@ -152,6 +153,13 @@ class AsyncClient:
     ) -> AsyncIterator[AsyncHandle[Any]]:
         """Yield each handle when its job has ended (`async for`); see `Client.as_completed`."""
         return async_gathering.completed(self.core, list(handles), timeout)
+
+    async def daemons(self) -> list[DaemonInfo]:
+        """Return the daemons that serve this Redis, as each told of itself a moment ago.
+
+        Raises ServerUnavailableError, EnqueueTimeoutError.
+        """
+        return await self.core.daemons()
 
     async def close(self) -> None:
         """Close the connections and end the waiting task; safe twice. Views share them."""

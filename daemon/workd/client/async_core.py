@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from workd.client import cancelling, commands, progress
+from workd.client import cancelling, commands, daemons, progress
 from workd.client.async_links import async_link_to
 from workd.client.async_readers import async_reader_of
 from workd.client.async_sender import AsyncSender, persistently
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from workd.client.connection import Deadline
+    from workd.client.daemons import DaemonInfo
     from workd.client.message import Draft
     from workd.client.progress import JobProgress
     from workd.client.replies import OnOutcome
@@ -66,6 +67,10 @@ class AsyncCore:
     async def cancel(self, job: Job) -> CancelState:
         """Have a job cancelled, wherever it is."""
         return await cancelling.cancel_async(self.link, job)
+
+    async def daemons(self) -> list[DaemonInfo]:
+        """Say which daemons there are."""
+        return await daemons.daemons_async(self.link)
 
     async def progress(self, job: Job) -> JobProgress | None:
         """Say how far a job is."""

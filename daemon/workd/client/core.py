@@ -16,7 +16,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from workd.client import cancelling, commands, progress
+from workd.client import cancelling, commands, daemons, progress
 from workd.client.handle import Handle, Job
 from workd.client.links import link_to
 from workd.client.outcomes import CancelState, JobState, is_about_another, poll_pauses
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from workd.client.connection import Deadline
+    from workd.client.daemons import DaemonInfo
     from workd.client.link import Link
     from workd.client.message import Draft
     from workd.client.progress import JobProgress
@@ -91,6 +92,10 @@ class Core:
     def cancel(self, job: Job) -> CancelState:
         """Have a job cancelled, wherever it is."""
         return cancelling.cancel(self.link, job)
+
+    def daemons(self) -> list[DaemonInfo]:
+        """Say which daemons there are."""
+        return daemons.daemons(self.link)
 
     def progress(self, job: Job) -> JobProgress | None:
         """Say how far a job is."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
+    from workd.client.daemons import DaemonInfo
     from workd.client.gathering import DoneAndNotDone, ReturnWhen
     from workd.client.groups import Chain, Group, Step, Work
     from workd.client.message import Draft, Options
@@ -181,6 +182,13 @@ class Client:
         Raises otherwise as `wait`.
         """
         return gathering.completed(self.core, list(handles), timeout)
+
+    def daemons(self) -> list[DaemonInfo]:
+        """Return the daemons that serve this Redis, as each told of itself a moment ago.
+
+        Raises ServerUnavailableError, EnqueueTimeoutError.
+        """
+        return self.core.daemons()
 
     def close(self) -> None:
         """Close the connections and end the waiting thread; safe twice. Views share them."""
