@@ -1,6 +1,6 @@
 """A daemon's card: what it shows of itself in Redis, for `workd status` and whoever looks on.
 
-Owned by the supervisor. The card is renewed as often as a lease and lives as long as one, so a daemon that is gone is
+Owned by the supervisor. The card lives as long as a lease and is renewed twice in that time, so a daemon that is gone is
 soon off the list, however it went. Nothing depends on it: what cannot be shown is said once and tried again.
 """
 
@@ -97,7 +97,7 @@ class Presence:
             async with self._turn:
                 if not self._left:
                     await self._show()
-            await until(self._changed, asyncio.sleep(self._lease_s / 3))
+            await until(self._changed, asyncio.sleep(self._lease_s / 2))
 
     async def leave(self) -> None:
         """Take the card away, and close the connection."""

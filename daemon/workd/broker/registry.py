@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from workd.broker.ops import Argument
 
 CALL_TIMEOUT_S: Final = 5.0
-LIST_EVERY_S: Final = 60.0
-"""How often a daemon puts itself on the list again, and takes those off it that have not for an hour."""
-FORGET_MS: Final = 3_600_000
+LIST_EVERY_S: Final = 600.0
+"""How often a daemon puts itself on the list again, and takes those off it that have not for a day."""
+FORGET_MS: Final = 86_400_000
 
 
 class Registry:
@@ -41,8 +41,8 @@ class Registry:
     async def put(self, card: bytes, kept_ms: int, now_ms: int) -> None:
         """Show the card for so long; `now_ms` is the server's time. Raises `BrokerError`."""
         key = keys.daemon(self._id)
-        await self._call(key, b"SET", key, card, b"PX", kept_ms)
-        if self._clock() >= self._list_at_s:
+        before = await self._call(key, b"SET", key, card, b"PX", kept_ms, b"GET")
+        if before is None or self._clock() >= self._list_at_s:  # new, or somebody has emptied Redis
             await self._call(keys.DAEMONS, b"ZADD", keys.DAEMONS, now_ms, self._id)
             await self._call(keys.DAEMONS, b"ZREMRANGEBYSCORE", keys.DAEMONS, b"-inf", now_ms - FORGET_MS)
             self._list_at_s = self._clock() + LIST_EVERY_S

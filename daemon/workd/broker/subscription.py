@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from workd.broker.link import Connector
 from workd.broker.replies import Replies
 
-PING_EVERY_S: Final = 30.0
+PING_EVERY_S: Final = 60.0
 
 
 class _Pushes(Replies):

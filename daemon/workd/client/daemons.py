@@ -31,7 +31,7 @@ class RunningJob(BaseModel):
 
 
 class DaemonInfo(BaseModel):
-    """A daemon's card, at most a third of its lease old. Fields that are not named here are ignored."""
+    """A daemon's card, at most half of its lease old. Fields that are not named here are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
