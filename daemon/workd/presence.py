@@ -1,7 +1,7 @@
 """A daemon's card: what it shows of itself in Redis, for `workd status` and whoever looks on.
 
-Owned by the supervisor. The card lives as long as a lease and is renewed twice in that time, so a daemon that is gone is
-soon off the list, however it went. Nothing depends on it: what cannot be shown is said once and tried again.
+Owned by the supervisor. The card lives as long as a lease and is renewed twice in that time, so a daemon that is gone
+is soon off the list, however it went. Nothing depends on it: what cannot be shown is said once and tried again.
 """
 
 from __future__ import annotations

@@ -166,6 +166,21 @@ async def test_a_job_that_was_put_back_into_the_stream_is_found_under_its_new_en
     assert found["enqueued_at"] == pytest.approx(entry.enqueued_ms / 1000)
 
 
+async def test_a_job_that_waits_for_a_limit_is_nobodys_and_ends_at_once(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        entry, member = await fetched(session, client, message(), message(group={"id": "g", "index": 0}))
+        for one in (entry, member):
+            client.xclaim(STREAM, keys.GROUP, keys.waiting("square"), 0, [one.entry_id], justid=True)
+        assert cancel(client, entry.entry_id) == "cancelled"
+        assert outcome(client, entry.entry_id)["status"] == "cancelled"
+        assert cancel(client, member.entry_id) == "asked"
+        assert pending_ids(client) == []
+        [again] = await session.fetch([QUEUE], 10, 0)
+        assert again.id == member.entry_id
+
+
 # ── scheduled ──
 
 

@@ -6,6 +6,7 @@
 --       5 entry that may be its first one ('' = none)  6 where to go on looking, as answered ('' = the first call)
 --       7 ms that the wish is kept  8 ms that `seen` is kept after the outcome  9 ms that a claim is kept
 --       10 ms to keep the outcome if the message does not say  11 channel for daemons
+--       12 what the names of consumers begin with that stand for jobs which wait for a limit
 --
 -- Returns {word, where to go on looking or ''}; the words:
 --   cancelled  it will never start, and its outcome is recorded
@@ -14,13 +15,13 @@
 --   unknown    no trace of it (so far, if there is more to look at); the wish is kept, should it come
 --
 -- Invariant: an outcome is written only for a job that is taken out of the queue in the same run of this script, and
--- only if no daemon has it: a pending job is its daemon's. What this script does not understand in a message, it leaves to
+-- only if no daemon has it: a pending job is its daemon's, unless it is pending for those that wait for a limit. What this script does not understand in a message, it leaves to
 -- a daemon. The wish (`cancel:<id>`) is written before anything is looked for, so a job that moves meanwhile meets it.
 -- Writes that can be repeated come first, the removal last. No key of another type is overwritten.
 
 local stream, scheduled = KEYS[1], KEYS[2]
 local prefix, queue, group, job, hint, go_on = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local wish_ms, seen_ms, claim_ms, kept_ms, channel = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11]
+local wish_ms, seen_ms, claim_ms, kept_ms, channel, waiting = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
 local SCANS, SCAN_MEMBERS = 10, 1000
 local READS, READ_ENTRIES, READ_BYTES = 20, 50, 1048576
 local MAX_TTL_S = 10 * 366 * 86400
@@ -115,9 +116,14 @@ local function fields_of(pairs_of_fields)
   return fields
 end
 
-local function is_pending(entry)
-  local row = redis.pcall('XPENDING', stream, group, entry, entry, 1)
-  return not failed(row) and row[1] ~= nil
+local function is_with_a_daemon(entry)
+  local rows = redis.pcall('XPENDING', stream, group, entry, entry, 1)
+  return not failed(rows) and rows[1] ~= nil and string.sub(rows[1][2], 1, #waiting) ~= waiting
+end
+
+local function remove(entry)
+  redis.pcall('XACK', stream, group, entry)  -- one that waited for a limit; without a group there is none
+  redis.call('XDEL', stream, entry)
 end
 
 -- Put the entry back as one whose job was with a daemon before: such a one is looked up before it starts.
@@ -130,7 +136,7 @@ local function leave_to_a_daemon(entry, fields)
   local again = redis.call(unpack(command))
   local key = prefix .. 'seen:' .. job
   if get(key) == entry then redis.pcall('SET', key, again, 'PX', claim_ms) end
-  redis.call('XDEL', stream, entry)
+  remove(entry)
   return {'asked', ''}
 end
 
@@ -139,12 +145,12 @@ local function cancel_entry(entry, fields)
   local said = fields.m and decoded(fields.m)
   local named = said and type(said.id) == 'string' and said.id
   if (fields.id or named or entry) ~= job then return nil end
-  if not said or is_pending(entry) then return asked(wish_ms) end
+  if not said or is_with_a_daemon(entry) then return asked(wish_ms) end
   said = understood(fields.m)
   if not said then return leave_to_a_daemon(entry, fields) end
   local failure = finish(said, entry, fields.n or '', tonumber(fields.t) or tonumber(string.match(entry, '^%d+')))
   if failure then return failure end
-  redis.call('XDEL', stream, entry)
+  remove(entry)
   return {'cancelled', ''}
 end
 

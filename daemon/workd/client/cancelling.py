@@ -33,7 +33,7 @@ def command(queue: str, job_id: str, entry_id: str, go_on: str, *, whole_script:
     verb, script = ("EVAL", source) if whole_script else ("EVALSHA", digest)
     places = (keys.prefix(queue), queue, keys.GROUP, job_id, entry_id, go_on)
     spans_ms = (CANCEL_MS, SEEN_MS, CLAIM_MS, KEPT_MS)
-    return (verb, script, 2, keys.stream(queue), keys.scheduled(queue), *places, *spans_ms, keys.CONTROL)
+    return (verb, script, 2, keys.stream(queue), keys.scheduled(queue), *places, *spans_ms, keys.CONTROL, keys.WAITING)
 
 
 class _Search:
