@@ -1,7 +1,7 @@
 """`Client`: enqueue jobs and wait for their results, from threads or plain scripts.
 
 Called by users, `RedisPool` and the command line. Knows options and handles; commands, connections and
-waiting are its core's. Never sends a job twice: see link.py.
+waiting are its core's. A job that is sent twice is queued once: see sending.py.
 """
 
 from __future__ import annotations
@@ -41,6 +41,10 @@ class Client:
 
     No call but waiting takes longer than `deadline_s`. `queue` is for tasks that name none themselves;
     outcomes are kept an hour unless the task or `with_options(result_ttl=...)` says otherwise.
+
+    A call whose answer was lost is sent again, up to `retries` times within the deadline; its jobs are queued once.
+    With `durable` a job counts as enqueued when the server has it on its disk, and `durable_replicas` of its replicas
+    have it, too. docs/clients.md has more of both.
     """
 
     def __init__(
@@ -67,8 +71,8 @@ class Client:
         `queue`, `id` (a second message with it is a duplicate), `run_at` and `expires_at` (aware datetime or
         epoch seconds), `delay_s`, `timeout` and `soft_timeout` (seconds), `start_by` (expired if its first run has
         not started so many seconds after it was due), `max_retries`, `unique` (at most one queued or running
-        job with this key), `result_ttl` (seconds; 0 keeps no outcome), `meta`, `trace`. Raises
-        InvalidJobError.
+        job with this key), `result_ttl` (seconds; 0 keeps no outcome), `meta`, `trace`; and how they are sent:
+        `retries`, `durable`, `durable_replicas`. Raises InvalidJobError.
         """
         view = object.__new__(type(self))
         view.core = self.core
@@ -88,9 +92,10 @@ class Client:
     def enqueue(self, task: str | Callable[..., Any], /, *args: Any, **kwargs: Any) -> Handle[Any]:
         """Put one job on its queue and return its handle once Redis has it.
 
-        Raises InvalidJobError (nothing was sent), ServerUnavailableError (the message says whether it was
-        sent), EnqueueTimeoutError (sent, no answer within the deadline). After the last two the job may be
-        queued: only with an `id` of one's own is it harmless to enqueue it again.
+        Raises InvalidJobError (nothing was sent), ServerUnavailableError (refused, or no connection held),
+        EnqueueTimeoutError (no answer within the deadline), NotDurableError (queued all the same, or `durable` is
+        not to be had here). If `in_doubt` of the error is true the job may be queued: only with an `id` of one's own
+        is it harmless to enqueue it again.
         """
         draft = self.draft(task)
         return self.core.enqueue(draft, message.build(draft, args, kwargs))
