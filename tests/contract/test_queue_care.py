@@ -11,9 +11,10 @@ from support.stores import Store
 from workd import wire
 from workd.broker import keys
 from workd.broker.ops import Admit, Admitted
+from workd.broker.queues import Paused
 from workd.client import scripts
-from workd.client.queue_care import MOVE_SLICE, MOVER, SLICE, WAITING, Moved, Purged
-from workd.errors import InvalidJobError
+from workd.client.queue_care import MOVE_SLICE, MOVER, SLICE, Moved, Purged
+from workd.errors import InvalidJobError, SettingsError
 from workd.retry import Counters
 
 OTHER = "bulk"
@@ -43,18 +44,18 @@ async def test_a_queue_says_how_it_is(store: Store) -> None:
         expire_lease(client, "gone")
         entries = await fetched(session, client, *b"12345")
         await session.settle(QUEUE, [readd(entries[0], due_ms=FAR_MS)])
-        client.xclaim(STREAM, keys.GROUP, WAITING + "square", 0, [entries[1].entry_id], justid=True)
+        client.xclaim(STREAM, keys.GROUP, keys.WAITING + "square", 0, [entries[1].entry_id], justid=True)
         oldest_ms = int(entries[1].entry_id.partition("-")[0])
         push(client, b"6", b"7")
         client.rpush(keys.inbox(QUEUE), "a")
         client.xadd(keys.dead(QUEUE), {"m": "b"})
         client.set(keys.dead_trimmed(QUEUE), 17)
-        client.set(f"{keys.prefix(QUEUE)}paused", "why")
+        client.set(keys.paused(QUEUE), "why")
         now_ms = await session.now_ms()
         state = care.state(QUEUE)
     assert (state.queued, state.waiting, state.running, state.scheduled) == (2, 1, 3, 1)
     assert (state.dead, state.inbox, state.daemons, state.dead_trimmed) == (1, 1, 1, 17)
-    assert state.paused == b"why"
+    assert state.paused == Paused(reason="why")
     assert state.oldest_s is not None
     assert state.oldest_s >= (now_ms - oldest_ms) / 1000
     assert state.due_in_s == pytest.approx((FAR_MS - now_ms) / 1000, abs=60)
@@ -98,6 +99,23 @@ def test_queues_are_found_by_their_keys(store: Store) -> None:
     assert [state.name for state in care.all()] == ["a.b:c", "images"]
 
 
+# ── pausing ──
+
+
+async def test_a_queue_is_paused_and_resumed(store: Store) -> None:
+    client, care = store.client(), queue_care(store)
+    care.pause(QUEUE, "the disk is full", by="me", for_s=60)
+    paused = care.state(QUEUE).paused
+    assert paused is not None
+    assert (paused.reason, paused.by) == ("the disk is full", "me")
+    assert 0 < client.ttl(keys.paused(QUEUE)) <= 60
+    assert care.resume(QUEUE) == paused
+    assert care.resume(QUEUE) is None
+    assert care.state(QUEUE).paused is None
+    with pytest.raises(SettingsError, match="for_s"):
+        care.pause(QUEUE, for_s=-1)
+
+
 # ── purging ──
 
 
@@ -134,7 +152,7 @@ async def test_jobs_that_wait_for_a_limit_are_purged_too(store: Store) -> None:
         await session.register(QUEUE)
         waiting, running = await fetched(session, client, message(id="mine"), b"2")
         assert await session.admit(QUEUE, [Admit(waiting.entry_id, "mine", has_producer_id=True)]) == [Admitted.RUN]
-        client.xclaim(STREAM, keys.GROUP, WAITING + "square", 0, [waiting.entry_id], justid=True)
+        client.xclaim(STREAM, keys.GROUP, keys.WAITING + "square", 0, [waiting.entry_id], justid=True)
         assert queue_care(store).purge(QUEUE) == Purged(queued=1)
     assert pending_ids(client) == stream_ids(client) == [running.entry_id]
     assert not client.exists(keys.seen(QUEUE, "mine"))
@@ -214,6 +232,45 @@ async def test_the_claim_of_a_running_job_stays_when_its_duplicate_is_purged(sto
         assert queue_care(store).purge(QUEUE) == Purged(queued=2)
     assert client.get(keys.seen(QUEUE, "mine")) == running.entry_id.encode()
     assert client.get(keys.unique(QUEUE, "key")) == f"{running.entry_id} mine".encode()
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+async def test_a_purged_job_of_a_group_or_chain_is_ended_by_a_daemon_which_knows_its_kin(
+    store: Store, scheduled: bool
+) -> None:
+    client = store.client()
+    raw = message(id="mine", then=[{"task": "next"}], result_ttl=60)
+    async with store.session() as session:
+        await session.register(QUEUE)
+        if scheduled:
+            [entry] = await fetched(session, client, raw)
+            assert await session.admit(QUEUE, [Admit(entry.entry_id, "mine", has_producer_id=True)]) == [Admitted.RUN]
+            named = {"job_id": "mine", "has_producer_id": True, "counters": Counters(attempts=1)}
+            await session.settle(QUEUE, [readd(entry, due_ms=FAR_MS, signature=b"s", **named)])
+        else:
+            push(client, raw)
+        done = queue_care(store).purge(QUEUE)
+        assert (done.queued + done.scheduled, done.untold) == (1, 0)
+        assert not client.exists(keys.scheduled(QUEUE), keys.result(QUEUE, "mine"))
+        [left] = await session.fetch([QUEUE], 10, 0)
+        assert (left.id, left.message, left.counters.attempts) == ("mine", raw, int(scheduled))
+        assert left.signature == (b"s" if scheduled else None)
+        admit = Admit(left.entry_id, "mine", has_producer_id=True)
+        assert await session.admit(QUEUE, [admit]) == [Admitted.CANCELLED]
+
+
+async def test_a_claim_that_a_task_made_for_a_scheduled_job_is_void_after_a_purge(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [entry] = await fetched(session, client, message())
+        mine = Admit(entry.entry_id, entry.entry_id, has_producer_id=False, unique="of the task")
+        assert await session.admit(QUEUE, [mine]) == [Admitted.RUN]
+        await session.settle(QUEUE, [readd(entry, due_ms=FAR_MS, unique="of the task")])
+        queue_care(store).purge(QUEUE)
+        [other] = await fetched(session, client, message())
+        again = Admit(other.entry_id, other.entry_id, has_producer_id=False, unique="of the task")
+        assert await session.admit(QUEUE, [again]) == [Admitted.RUN]
 
 
 # ── moving ──

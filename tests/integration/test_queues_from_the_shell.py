@@ -72,6 +72,32 @@ def test_a_moved_queue_is_worked_off_where_it_is_now(
     assert valkey.client().xlen(keys.stream("old")) == 0
 
 
+def test_a_paused_queue_waits_until_it_is_resumed(
+    client: Client, valkey: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.call(["queues", "pause", "default", "--reason", "the disk is full", "--for", "1h"]) == Exit.OK
+    handle = client.enqueue("square", 4)
+    with DaemonProcess(valkey.url, tmp_path, modules=("workd_tasks.samples",)) as daemon:
+        daemon.wait_ready()
+        state = states(capsys)["default"]
+        assert (state["queued"], state["paused"]["reason"]) == (1, "the disk is full")
+        assert app.call(["queues", "list", "default"]) == Exit.OK
+        assert "paused (until " in capsys.readouterr().out
+        assert handle.status() == "queued"
+        assert app.call(["queues", "resume", "default"]) == Exit.OK
+        assert handle.get(timeout=10) == 16
+    capsys.readouterr()
+    assert app.call(["queues", "resume", "default"]) == Exit.OK
+    assert capsys.readouterr().out == "default was not paused\n"
+
+
+@pytest.mark.parametrize("span", ["soon", "-1s", "0s", "5"])
+def test_a_pause_for_no_time_is_one_line(client: Client, span: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.call(["queues", "pause", "default", "--for", span]) == Exit.USAGE
+    [line] = capsys.readouterr().err.splitlines()
+    assert "is no span of time" in line
+
+
 def test_a_queue_without_a_name_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.call(["queues", "purge"]) == Exit.USAGE
     assert len(capsys.readouterr().err.splitlines()) == 1
@@ -81,7 +107,7 @@ def test_a_queue_is_paused_and_resumed(client: Client, valkey: Server, capsys: p
     client.enqueue("square", 4)
     assert app.call(["queues", "pause", "default", "--reason", "the database moves", "--for", "2h"]) == Exit.OK
     assert capsys.readouterr().out == "paused default\n"
-    told = json.loads(states(capsys)["default"]["paused"])
+    told = states(capsys)["default"]["paused"]
     assert told["reason"] == "the database moves"
     assert told["by"]
     assert 0 < valkey.client().pttl(keys.paused("default")) <= 7_200_000

@@ -32,7 +32,7 @@ RedisUrl = Annotated[
 ]
 Config = ConfigFile
 
-_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -45,22 +45,12 @@ def admin(redis_url: str | None, config: Any) -> Iterator[Admin]:
         yield opened
 
 
-def length_s(text: str | None) -> float | None:
-    """Read a length of time as people write it: `90s`, `30m`, `2h`, `1d`."""
-    if text is None:
-        return None
-    told = _AGO.fullmatch(text)
-    if told is None or not float(told[1]):
-        raise typer.BadParameter(f"{text!r} is no length of time: write it as 90s, 30m, 2h or 1d")
-    return float(told[1]) * _UNIT_S[told[2]]
-
-
 def moment(text: str | None) -> float | None:
     """Read a time as people write it: `2h` ago, RFC 3339 (local time without an offset), or epoch seconds."""
     if text is None:
         return None
-    if ago := _AGO.fullmatch(text):
-        return time.time() - float(ago[1]) * _UNIT_S[ago[2]]
+    if (ago_s := span_s(text)) is not None:
+        return time.time() - ago_s
     try:
         return float(text)
     except ValueError:
@@ -70,6 +60,12 @@ def moment(text: str | None) -> float | None:
     except ValueError:
         wanted = "2h (ago; s, m, h, d), 2030-01-31T15:00 or epoch seconds"
         raise typer.BadParameter(f"{text!r} is no time: write {wanted}") from None
+
+
+def span_s(text: str) -> float | None:
+    """Read a span as people write it, `90s` or `2h`; None if it is none."""
+    found = _SPAN.fullmatch(text)
+    return float(found[1]) * _UNIT_S[found[2]] if found else None
 
 
 def span(seconds: float | None) -> str:

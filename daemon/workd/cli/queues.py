@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,12 +14,21 @@ from workd.cli.looking_after import AsJson, Config, RedisUrl, Yes
 from workd.exits import Exit
 
 if TYPE_CHECKING:
-    from workd.client.queue_state import QueueState
+    from workd.broker.queues import Paused
 
 app = typer.Typer(help="Look at queues, pause, resume, purge or move them.", rich_markup_mode=None)
 
 Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="which queue")]
 Queues = Annotated[list[str] | None, typer.Argument(metavar="QUEUE", show_default=False, help="those alone")]
+
+
+def _span(text: str) -> float:
+    """Read a span as people write it; typer names the option."""
+    seconds = shared.span_s(text)
+    if seconds is None or seconds <= 0:
+        raise typer.BadParameter(f"{text!r} is no span of time: write 30s, 10m, 2h or 1d")
+    return seconds
+
 
 _COUNTS = ("queued", "waiting", "running", "scheduled", "dead", "inbox", "daemons")
 
@@ -38,7 +47,7 @@ def list_queues(
     with shared.admin(redis_url, config) as admin:
         states = [admin.queues.state(name) for name in queues] if queues else admin.queues.all()
     if as_json:
-        shared.echo_json([_as_json(state) for state in states])
+        shared.echo_json([asdict(state) for state in states])
         return Exit.OK
     shared.table(
         ("QUEUE", *(name.upper() for name in _COUNTS), "OLDEST", "NEXT DUE", "STATE"),
@@ -48,7 +57,7 @@ def list_queues(
                 *(_count(getattr(state, name)) for name in _COUNTS),
                 shared.span(state.oldest_s),
                 shared.span(state.due_in_s),
-                "paused" if state.paused else "",
+                _pause(state.paused),
             )
             for state in states
         ],
@@ -59,33 +68,33 @@ def list_queues(
 @app.command()
 def pause(
     queue: Queue,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for whoever wonders")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="why, for whoever wonders")] = "",
     for_s: Annotated[
-        str | None,
-        typer.Option("--for", metavar="TIME", show_default=False, help="as 90s, 30m, 2h; else until resumed"),
+        float | None,
+        typer.Option("--for", metavar="SPAN", help="resume by itself after 30s, 10m, 2h, 1d", parser=_span),
     ] = None,
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> int:
-    """Have no daemon start jobs of a queue, within a second or two; what runs goes on.
+    """Have no daemon start a job of this queue; what runs goes on, and what comes waits.
 
-    Example: workd queues pause default --reason "the database moves" --for 2h
+    Example: workd queues pause images --reason "the disk is full" --for 1h
     """
     with shared.admin(redis_url, config) as admin:
-        admin.queues.pause(queue, reason, by=_who(), for_s=shared.length_s(for_s))
+        admin.queues.pause(queue, reason, by=_who(), for_s=for_s)
     typer.echo(f"paused {queue}")
     return Exit.OK
 
 
 @app.command()
 def resume(queue: Queue, redis_url: RedisUrl = None, config: Config = None) -> int:
-    """Have jobs of a queue started again.
+    """Have the daemons start jobs of a paused queue again.
 
-    Example: workd queues resume default
+    Example: workd queues resume images
     """
     with shared.admin(redis_url, config) as admin:
-        pause = admin.queues.resume(queue)
-    typer.echo(f"resumed {queue}" if pause is not None else f"{queue} was not paused")
+        before = admin.queues.resume(queue)
+    typer.echo(f"resumed {queue}" if before is not None else f"{queue} was not paused")
     return Exit.OK
 
 
@@ -167,5 +176,10 @@ def _count(number: int | None) -> str:
     return "?" if number is None else str(number)
 
 
-def _as_json(state: QueueState) -> dict[str, Any]:
-    return asdict(state) | {"paused": None if state.paused is None else state.paused.decode(errors="replace")}
+def _pause(paused: Paused | None) -> str:
+    """Write why a queue is paused, and until when."""
+    if paused is None:
+        return ""
+    until = "" if paused.until is None else f"until {shared.local(paused.until)}"
+    told = ", ".join(word for word in (until, paused.reason, paused.by and f"by {paused.by}") if word)
+    return f"paused ({told})" if told else "paused"

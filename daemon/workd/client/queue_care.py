@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic_core import from_json
 
 from workd.broker import keys
-from workd.broker.queues import pause_command, resume_command
-from workd.broker.queues import read as read_pause
+from workd.broker import queues as pauses
 from workd.client import queue_state, scripts
 from workd.client.message import check_queue
 from workd.errors import InvalidJobError
@@ -32,7 +31,6 @@ SLICE: Final = 500
 MOVE_SLICE: Final = 50
 SLICE_BYTES: Final = 8 << 20
 MOVER: Final = "move:"
-WAITING: Final = "waiting/"
 MOVER_LEASE_MS: Final = 30_000
 MARK_MS: Final = 3_600_000
 _SCAN_COUNT: Final = 1_000
@@ -78,29 +76,29 @@ class QueueCare:
         """Say how one queue is; of one that there is not, all is 0."""
         check_queue(queue)
         places = (keys.stream, keys.scheduled, keys.dead, keys.inbox, keys.leases)
-        names = (*(place(queue) for place in places), f"{keys.prefix(queue)}paused", keys.dead_trimmed(queue))
-        return queue_state.read(queue, scripts.call(self._link, "queue_state", names, keys.GROUP, WAITING))
+        names = (*(place(queue) for place in places), keys.paused(queue), keys.dead_trimmed(queue))
+        return queue_state.read(queue, scripts.call(self._link, "queue_state", names, keys.GROUP, keys.WAITING))
 
     def pause(self, queue: str, reason: str = "", *, by: str = "", for_s: float | None = None) -> None:
-        """Have no daemon start jobs of a queue, for so many seconds or until it is resumed; what runs goes on.
+        """Have no daemon start a job of this queue until it is resumed, or `for_s` seconds are over.
 
-        `reason` and `by` are shown to whoever wonders. A later pause replaces an earlier one.
+        What runs goes on; daemons hear of it within a second or two. A later pause replaces the former. Raises
+        SettingsError for a span that is none.
         """
         check_queue(queue)
-        self._link.call(pause_command(queue, reason, by=by, for_s=for_s))
+        self._link.call(pauses.pause_command(queue, reason, by=by, for_s=for_s))
 
     def resume(self, queue: str) -> Paused | None:
-        """Have jobs of a queue started again; return the pause that is over, None if there was none."""
+        """Have the daemons go on; return the pause that is over, None if there was none."""
         check_queue(queue)
-        return read_pause(self._link.call(resume_command(queue)))
+        return pauses.read(self._link.call(pauses.resume_command(queue)))
 
     def fired(self, queue: str) -> dict[str, int]:
         """Say up to when each line of the schedule is done, in epoch seconds: its last fire time, or its beginning."""
         check_queue(queue)
         words = self._link.call(("HGETALL", keys.cron(queue)))
-        marks = (
-            words.items() if isinstance(words, dict) else zip(words[::2], words[1::2], strict=True)
-        )  # RESP3 and RESP2
+        is_map = isinstance(words, dict)  # as RESP3 has it
+        marks = words.items() if is_map else zip(words[::2], words[1::2], strict=True)
         told = ((name.decode(errors="replace"), mark.partition(b" ")[0]) for name, mark in marks)
         return {name: int(at_s) for name, at_s in told if at_s.isdigit()}
 
@@ -172,9 +170,9 @@ class QueueCare:
 
     def _purge_slice(self, queue: str, what: str, high: str, most: int) -> tuple[int, int]:
         names = (keys.stream(queue), keys.scheduled(queue))
-        limits = (high, most, SLICE_BYTES)
+        limits = (high, most, SLICE_BYTES, keys.CLAIM_MS)
         purged, untold = scripts.call(
-            self._link, "purge", names, what, keys.GROUP, WAITING, keys.prefix(queue), *limits
+            self._link, "purge", names, what, keys.GROUP, keys.WAITING, keys.prefix(queue), *limits
         )
         return purged, untold
 
@@ -183,7 +181,9 @@ class QueueCare:
     def _take(self, queue: str, mover: str) -> Sequence[Any]:
         names = (keys.stream(queue), keys.leases(queue))
         limits = (MOVER_LEASE_MS, MOVE_SLICE, SLICE_BYTES)
-        rows: Sequence[Any] = scripts.call(self._link, "move_take", names, keys.GROUP, mover, *limits, MOVER, WAITING)
+        rows: Sequence[Any] = scripts.call(
+            self._link, "move_take", names, keys.GROUP, mover, *limits, MOVER, keys.WAITING
+        )
         return rows
 
     def _add(self, queue: str, to: str, rows: Sequence[Any]) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from workd.broker import queues
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from workd.broker.queues import Paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class QueueState:
     """How long the first job that has not started has been in the stream."""
     due_in_s: float | None
     """When the first scheduled job is due; below zero: it should have been moved by now."""
-    paused: bytes | None
-    """The value of `workd:{queue}:paused`, if the queue is."""
+    paused: Paused | None
+    """Who paused it, why and until when; None: it is not paused."""
 
 
 def read(name: str, answer: Sequence[Any]) -> QueueState:
@@ -52,5 +56,5 @@ def read(name: str, answer: Sequence[Any]) -> QueueState:
         dead_trimmed=trimmed,
         oldest_s=max(0.0, (now_ms - int(oldest)) / 1000) if oldest else None,
         due_in_s=(float(due) - now_ms) / 1000 if due else None,
-        paused=paused or None,
+        paused=queues.read(paused),
     )

@@ -3,17 +3,19 @@
 -- KEYS  1 stream  2 scheduled
 -- ARGV  1 'queued' or 'scheduled'  2 group  3 what consumers begin with that stand for waiting jobs
 --       4 prefix of the queue's keys  5 highest entry id to look at  6 most jobs  7 most bytes
+--       8 ms that a claim is kept while its job is on its way
 --
 -- Returns {jobs thrown away, outcomes that could not be written}
 --
 -- Invariant: a job that a daemon has is left alone. Of the others the claims are released with them, or an id would stay
 -- taken by a job that is gone; a claim that another job holds stays. A job whose message asks for its outcome has one, as
 -- any other that was cancelled: `cancelled`. The reply or result that cannot be written is counted, and the job goes all the
--- same. No key of another type is touched.
+-- same. A job of a group or a chain has more to its end than this script knows: it is cancelled, and stands in the stream
+-- again as one that a daemon had before, so that one is asked before it starts and ends it. No key of another type is touched.
 
 local stream, scheduled = KEYS[1], KEYS[2]
 local what, group, waiting_prefix, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local high, left, bytes_left = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local high, left, bytes_left, claim_ms = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
 local SLICE = 50
 local ERROR = '{"type":"cancelled","message":"the queue was purged","traceback":null,"cause":null}'
 
@@ -34,8 +36,11 @@ end
 
 -- The message as a table; empty if it is no JSON object or says nothing that matters here.
 local function read(message)
-  if not string.find(message, '"id"', 1, true) and not string.find(message, '"unique"', 1, true)
-    and not string.find(message, '"re', 1, true) and not string.find(message, '\\', 1, true) then return {} end
+  local matters = string.find(message, '\\', 1, true)
+  for _, word in ipairs({'"id"', '"unique"', '"re', '"group"', '"then"'}) do
+    matters = matters or string.find(message, word, 1, true)
+  end
+  if not matters then return {} end
   local fine, told = pcall(cjson.decode, message)
   return fine and type(told) == 'table' and told or {}
 end
@@ -75,14 +80,31 @@ local function tell(told, job, n, enqueued_ms)
   end
 end
 
+local function has_kin(told) return type(told.group) == 'table' or type(told['then']) == 'table' end
+
+-- Cancel a job and leave its end to a daemon; `place` is where its claims say that it is.
+local function leave(message, job, n, t, signature, place)
+  if type(redis.pcall('SET', prefix .. 'cancel:' .. job, '1', 'PX', claim_ms, 'GET')) == 'table' then lost = lost + 1 end
+  local command = {'XADD', stream, '*', 'm', message, 'id', job, 'n', n, 't', t}
+  if signature ~= '' then command[#command + 1], command[#command + 2] = 's', signature end
+  local again = redis.call(unpack(command))
+  local seen = prefix .. 'seen:' .. job
+  if get(seen) == place then redis.call('SET', seen, again, 'PX', claim_ms) end
+end
+
 local function ms_of(entry) return tonumber(string.match(entry, '^%d+')) end
 
 local function throw_away(entry, fields)
   local message = value_of(fields, 'm') or ''
   local told = read(message)
   local job = value_of(fields, 'id') or text_in(told, 'id') or entry
-  tell(told, job, value_of(fields, 'n') or '', tonumber(value_of(fields, 't') or '') or ms_of(entry))
-  release(told, job, entry)
+  local n, t = value_of(fields, 'n') or '0 0 0 0', value_of(fields, 't') or string.format('%.0f', ms_of(entry))
+  if has_kin(told) then
+    leave(message, job, n, t, value_of(fields, 's') or '', entry)
+  else
+    tell(told, job, n, tonumber(t) or ms_of(entry))
+    release(told, job, entry)
+  end
   redis.call('XACK', stream, group, entry)
   redis.call('XDEL', stream, entry)
   purged, left, bytes_left = purged + 1, left - 1, bytes_left - #message
@@ -127,13 +149,25 @@ local function purge_queued()
   end
 end
 
-local function purge_member(member)
+local function void(job, score)
+  local ms = math.max(0, tonumber(score) - time[1] * 1000) + claim_ms
+  if ms < 1e15 then redis.pcall('SET', prefix .. 'void:' .. job, '1', 'PX', string.format('%.0f', ms), 'GET') end
+end
+
+local function purge_member(member, score)
   local _, last, id_bytes, signature_bytes, n, t = string.find(member, '^(%d+):(%d+):([%d ]+):(%d+):')
   if last and last + id_bytes + signature_bytes <= #member then
     local job = string.sub(member, last + 1, last + id_bytes)
-    local told = read(string.sub(member, last + id_bytes + signature_bytes + 1))
-    tell(told, job, n, tonumber(t))
-    release(told, job, 'scheduled')
+    local signature = string.sub(member, last + id_bytes + 1, last + id_bytes + signature_bytes)
+    local message = string.sub(member, last + id_bytes + signature_bytes + 1)
+    local told = read(message)
+    if has_kin(told) then
+      leave(message, job, n, t, signature, 'scheduled')
+    else
+      tell(told, job, n, tonumber(t))
+      release(told, job, 'scheduled')
+      if not text_in(told, 'unique') then void(job, score) end  -- its task may have made it unique: only daemons know
+    end
   end
   redis.call('ZREM', scheduled, member)
   purged, left, bytes_left = purged + 1, left - 1, bytes_left - #member
@@ -141,11 +175,11 @@ end
 
 local function purge_scheduled()
   while left > 0 and bytes_left > 0 do
-    local members = redis.call('ZRANGE', scheduled, 0, math.min(SLICE, left) - 1)
-    if #members == 0 then break end
-    for _, member in ipairs(members) do
+    local rows = redis.call('ZRANGE', scheduled, 0, math.min(SLICE, left) - 1, 'WITHSCORES')
+    if #rows == 0 then break end
+    for i = 1, #rows, 2 do
       if bytes_left <= 0 then break end
-      purge_member(member)
+      purge_member(rows[i], rows[i + 1])
     end
   end
 end
