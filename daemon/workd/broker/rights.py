@@ -52,25 +52,12 @@ COMMANDS: Final[dict[Role, frozenset[str]]] = {
     | _READS
     | _WRITES
     | _CHECKS
-    | {"blmove", "client|id", "client|unblock", "memory|usage", "publish", "role", "subscribe"},
+    | {"blmove", "client|id", "client|unblock", "memory|usage", "publish", "role", "subscribe", "zremrangebyscore"},
     "producer": _CONNECTION
     | _SCRIPTS
-    | {"exists", "get", "hmget", "mget", "pttl", "time", "type", "xpending", "xrange", "xread", "zscan"}
-    | {
-        "del",
-        "hincrby",
-        "hset",
-        "pexpire",
-        "publish",
-        "rpush",
-        "set",
-        "setbit",
-        "xadd",
-        "xdel",
-        "xtrim",
-        "zadd",
-        "zrem",
-    }
+    | {"exists", "get", "hmget", "mget", "pttl", "time", "type", "xpending", "xrange", "xread", "zrange", "zscan"}
+    | {"del", "hincrby", "hset", "pexpire", "publish", "rpush", "set", "setbit"}
+    | {"xack", "xadd", "xdel", "xtrim", "zadd", "zrem"}
     | {"wait", "waitaof"},
     "operator": _CONNECTION | _SCRIPTS | _READS | _LOOKS | _WRITES | {"memory|usage"},
     "viewer": _CONNECTION | _SCRIPTS | _READS | _LOOKS | {"info"},
