@@ -2,8 +2,6 @@
 
 import { randomUUID } from "node:crypto";
 
-const FIELDS = ["v", "id", "run_at", "expires_at", "timeout", "soft_timeout", "start_by", "max_retries", "unique", "reply_to", "result_ttl", "trace", "meta", "group", "chain", "then"];
-
 // JSON.stringify refuses BigInt: it goes through as a string that nobody else writes, and its quotes are taken off.
 const MARK = `bigint:${randomUUID()}:`;
 const MARKED = new RegExp(`"${MARK}(-?\\d+)"`, "g");
@@ -12,6 +10,7 @@ const key = (queue, what) => `workd:{${queue}}:${what}`; // the braces are part 
 
 /**
  * Write one message. `options` are the fields of the protocol, by their names there; a Date is taken for a time.
+ * A field that is not in the protocol makes the job a dead letter.
  * JavaScript's numbers are exact up to 2^53 - 1: give larger integers as BigInt.
  */
 export function message(task, args = [], options = {}) {
@@ -20,7 +19,6 @@ export function message(task, args = [], options = {}) {
   if (args.length > 0) fields.args = args;
   if (kwargs !== undefined) fields.kwargs = kwargs;
   for (const [name, value] of Object.entries(rest)) {
-    if (!FIELDS.includes(name)) throw new TypeError(`${name} is no field of a message`);
     fields[name] = value instanceof Date ? value.toISOString() : value;
   }
   const text = JSON.stringify(fields, (name, value) => {
