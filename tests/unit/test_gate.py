@@ -55,8 +55,9 @@ class World:
         self.taking = {QUEUE: asyncio.Lock()}
         self.room_changed = asyncio.Event()
         self.free = 3
+        self.recalled: list[set[int]] = []
         self.pool: Any = SimpleNamespace(
-            is_quiet=False, capacity=lambda: SimpleNamespace(free=self.free), recall=lambda _: []
+            is_quiet=False, capacity=lambda: SimpleNamespace(free=self.free), recall=self.recall
         )
         self.submitted: list[Flight] = []
         self.settled: list[tuple[Flight, Settlement]] = []
@@ -65,6 +66,10 @@ class World:
         self.quiet = asyncio.Event()
 
     # What the gate calls.
+
+    def recall(self, pool_keys: set[int]) -> list[object]:
+        self.recalled.append(pool_keys)
+        return []
 
     def submit(self, flights: list[Flight]) -> None:
         self.submitted += flights
@@ -247,9 +252,12 @@ async def test_what_found_no_worker_waits_again_but_for_tasks_without_limits(wor
 
 
 async def test_what_comes_for_a_paused_queue_goes_back(world: World) -> None:
-    held = flight("1-0")
-    world.arrive(held)
+    held, in_the_pool = flight("1-0"), flight("0-1", task="free")
+    world.arrive(held, in_the_pool)
+    world.submitted.clear()
+    in_the_pool.pool_key = 7
     assert world.gate.note_paused(QUEUE, Paused("why"))
+    assert world.recalled == [{7}]
     assert not world.gate.note_paused(QUEUE, Paused("another reason"))
     world.arrive(flight("2-0", task="free"))
     assert [type(settlement) for _, settlement in world.settled] == [Readd, Readd]
