@@ -11,6 +11,7 @@ import pytest
 from support.daemons import DaemonProcess
 from support.fault_queue import QUEUE, FaultQueue, message
 from support.waiting import eventually
+from workd import Client
 from workd.broker import keys
 
 if TYPE_CHECKING:
@@ -167,6 +168,20 @@ def test_a_job_that_is_cancelled_or_expires_while_it_waits_never_starts(queue: F
     queue.succeeded(last)
     for job_id in late:
         queue.ended(job_id, status="expired")
+    assert started(queue) == [held, last]
+
+
+def test_a_job_that_waits_can_be_cancelled_at_once(queue: FaultQueue, start: Start) -> None:
+    start()
+    held, cancelled, last = queue.push_together(message("single", 0, "gate"), *[message("single", reply_to="test")] * 2)
+    eventually(lambda: waiting(queue, "single") == 2)
+    with Client(queue.server.url) as client:
+        assert client.cancel(cancelled) == "cancelled"
+    queue.ended(cancelled, status="cancelled")
+    assert waiting(queue, "single") == 1
+    assert queue.outcomes(held) == []
+    queue.open_gate("gate")
+    queue.all_ended([held, last])
     assert started(queue) == [held, last]
 
 
