@@ -17,7 +17,7 @@ def double(number: int) -> int:
     return 2 * number
 
 
-@task
+@task(name="plus")  # the samples have an `add`, and one process may load both
 def add(number: int, other: int = 0) -> int:
     """Return a sum: of the value of the step before, mostly."""
     return number + other
