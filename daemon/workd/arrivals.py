@@ -220,20 +220,15 @@ class Arrivals:
             flight.pool_key = self._pool.next_key()
             name, task = flight.job_id.encode(), envelope.task.encode()
             message, rest = (entry.message, b"") if len(entry.message) <= MAX_JOINED_BYTES else (b"", entry.message)
-            body = encode_job(
-                name,
-                task,
-                counters.attempts + 1,
-                flight.delivery,
-                message,
-                *flight.arguments,
-                self._queue_numbers[entry.queue],
-                flight.timeout_s,
-                entry.enqueued_ms,
+            # Nearly all come for the first time, and what is asked of their counters is known.
+            attempt, delivery, alone = (
+                (counters.attempts + 1, flight.delivery, counters.is_suspect) if any(counters) else (1, 1, False)
             )
-            alone = counters.is_suspect
+            start, end = flight.arguments
+            number, timeout_s = self._queue_numbers[entry.queue], flight.timeout_s
+            body = encode_job(name, task, attempt, delivery, message, start, end, number, timeout_s, entry.enqueued_ms)
             patient = envelope.reply_to is None
-            job = Job(flight.pool_key, body, envelope.task, flight.timeout_s, flight, alone, patient=patient, rest=rest)
+            job = Job(flight.pool_key, body, envelope.task, timeout_s, flight, alone, patient=patient, rest=rest)
             if flight.extras is not None:
                 flight.extras.impose(job)
             if coroutines and (concurrency := coroutines.get(envelope.task)):
