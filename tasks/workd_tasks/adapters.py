@@ -15,7 +15,7 @@ from typing_extensions import TypeAliasType
 BYTES_MODE: Final = "base64"  # of `pydantic_core.to_json`, where there is no annotation
 
 WIRE: Final = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64")
-STRICT: Final = ConfigDict(strict=True, val_json_bytes="base64")
+STRICT: Final = ConfigDict(strict=True, val_json_bytes="base64", allow_inf_nan=False)
 
 
 def adapter_of(annotation: Any) -> TypeAdapter[Any]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from workd_tasks.define import Task
 
-_STRICT: Final = core_schema.CoreConfig(strict=True, val_json_bytes="base64")
+_STRICT: Final = core_schema.CoreConfig(strict=True, val_json_bytes="base64", allow_inf_nan=False)
 _EXACT_TYPES: Final = (int, float, str, bool, NoneType)
 _UNEXPECTED: Final = re.compile(r"UnexpectedValue\(Expected `([^`]*)`.*input_type=([^\]]*)\]\)$", re.MULTILINE)
 

@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -179,6 +180,18 @@ class TestBind:
 
         assert called(limited, {"args": [1, "2"]}) == (1, 2)
         assert refused(limited, {"args": [-1]}) == "x greater_than_equal"
+
+    @pytest.mark.parametrize("by_name", [False, True])
+    def test_a_number_beyond_all_floats_is_no_float(self, *, by_name: bool) -> None:
+        def f(x: float | list[float | None]) -> object:
+            return x
+
+        for text, path in (("1e999", "x.float"), ("[null,-1e999]", r"x.list\[nullable\[float\]\].1")):
+            message = f'{{"kwargs":{{"x":{text}}}}}' if by_name else f'{{"args":[{text}]}}'
+            with pytest.raises(ArgumentsError) as caught:
+                called(f, message)
+            assert re.search(rf"{path}\n  Input should be a finite number", str(caught.value.__cause__))
+        assert called(f, '{"args":[[1e308,null]]}') == [1e308, None]
 
     def test_unannotated_parameters_take_anything(self) -> None:
         def free(a, b=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
