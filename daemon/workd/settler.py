@@ -286,7 +286,7 @@ def _is_awaited(settlement: Settlement) -> bool:
 
 def _size(settlement: Settlement) -> int:
     """Return about how many bytes of a settlement go to Redis."""
-    if isinstance(settlement, Finish) and settlement.outcome is None:
+    if isinstance(settlement, Finish) and settlement.outcome is None and settlement.kin is None:
         return 0  # nearly all: nobody asked for it
     match settlement:
         case Finish(outcome=outcome):
@@ -300,4 +300,4 @@ def _size(settlement: Settlement) -> int:
 
 
 def _size_of_kin(kinship: Kin) -> int:
-    return len(kinship.body) + len(kinship.following)
+    return len(kinship.body) + len(kinship.following) + (len(kinship.post.message) if kinship.post else 0)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fault.test_stopping import cancel
+from support.fault_queue import QUEUE, message
+from support.waiting import eventually
+from workd.broker import keys
 
 if TYPE_CHECKING:
     from fault.conftest import StartDaemon
@@ -41,6 +46,24 @@ def test_several_that_are_cancelled_at_once_all_hear_of_it(queue: FaultQueue, st
         cancel(queue, job)
     for job in jobs:
         queue.ended(job, status="cancelled", attempts=1, deliveries=1)
+    assert daemon.worker_pids() == [pid]
+
+
+def test_a_whole_group_that_is_cancelled_hears_of_it_and_costs_its_neighbours_nothing(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(lease_s=1, workers=1, modules=MODULES, cancel_grace_s=60)
+    jobs = queue.push_together(*[message("crowd")] * 150)
+    neighbour = queue.push("crowd", "gate")
+    [pid] = {queue.run(one).pid for one in [*jobs, neighbour]}
+    os.kill(pid, signal.SIGSTOP)  # all are asked before the worker looks
+    queue.client.mset({keys.cancel(QUEUE, job): "1" for job in jobs})
+    eventually(lambda: len(daemon.log("a running job is asked to stop")) == len(jobs))
+    os.kill(pid, signal.SIGCONT)
+    for job in jobs:
+        queue.ended(job, status="cancelled", attempts=1, deliveries=1)
+    queue.open_gate("gate")
+    queue.succeeded(neighbour, attempts=1, deliveries=1)
     assert daemon.worker_pids() == [pid]
 
 

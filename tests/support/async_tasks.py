@@ -42,6 +42,14 @@ async def linger(gate: str) -> int:
     return os.getpid()
 
 
+@task(result_ttl=TTL_S, concurrency=1000)
+async def crowd(gate: str = "") -> int:
+    """Wait at a gate, or for ever, beside as many others as there may be."""
+    note("start")
+    await (_wait_at(gate) if gate else asyncio.sleep(600))
+    return os.getpid()
+
+
 @task(result_ttl=TTL_S, concurrency=2)
 async def linger_two(gate: str) -> int:
     """Do the same with one other."""

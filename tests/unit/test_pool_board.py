@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from workd.pool import board
+from workd_tasks.options import MAX_CONCURRENCY
 
 
 @pytest.fixture
@@ -25,13 +26,21 @@ def test_one_job_is_asked_and_its_neighbours_are_not(fd: int) -> None:
     assert [key for key in (1, 7, 8, 2**40) if board.is_asked_to_stop(fd, key)] == [7, 2**40]
 
 
-def test_of_more_than_the_ring_holds_the_last_ones_are_asked(fd: int) -> None:
-    for key in range(1, 101):
+def test_all_that_a_worker_can_run_at_once_may_be_asked_before_it_looks(fd: int) -> None:
+    for key in range(1, MAX_CONCURRENCY + 1):
         board.wish_stop(fd, key)
-    asked = [key for key in range(1, 101) if board.is_asked_to_stop(fd, key)]
-    assert asked == list(range(41, 101))
+    assert board.asked_to_stop(fd) == frozenset(range(1, MAX_CONCURRENCY + 1))
+    assert not board.is_asked_to_stop(fd, MAX_CONCURRENCY + 1)
+
+
+def test_of_more_than_the_ring_holds_the_last_ones_are_asked(fd: int) -> None:
+    for key in range(1, 1101):
+        board.wish_stop(fd, key)
+    asked = [key for key in range(1, 1101) if board.is_asked_to_stop(fd, key)]
+    assert asked == list(range(77, 1101))
     assert board.reports_count(fd) == 0
     assert board.read_order(fd) == 0
+    assert all(board.read_report(fd, key) == b"" for key in range(64))
 
 
 def test_a_drain_asks_all_and_keeps_what_was_asked_before(fd: int) -> None:
