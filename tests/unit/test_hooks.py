@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workd.pool import frames
+from workd.pool.child import alarm
 from workd.pool.child.runner import RunnerJob, TaskRunner
 from workd_tasks import (
     Context,
@@ -90,6 +91,17 @@ def test_hooks_hear_of_a_failure_which_stays_what_it_is(said: list[Any], error: 
     assert [line.split()[:2] for line in said[3:]] == [["inner", "failed"], ["outer", "failed"]]
     assert "workd_tasks/hooks.py" not in told["traceback"]
     assert "in hook" not in told["traceback"]
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no")])
+def test_a_soft_timeout_may_strike_in_the_task_and_in_no_hook(
+    said: list[Any], monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> None:
+    monkeypatch.setattr(alarm, "arm", lambda: said.append("armed"))
+    monkeypatch.setattr(alarm, "disarm", lambda: said.append("disarmed"))
+    layer(said, "outer")
+    run(said, error)
+    assert [line.split()[0] for line in said] == ["outer", "armed", "task", "disarmed", "outer"]
 
 
 def test_a_hook_that_keeps_a_failure_to_itself_does_not_undo_it(said: list[Any]) -> None:

@@ -89,11 +89,14 @@ class TaskRunner:
         token = current.set(job_context)
         try:
             call, args, kwargs = bind(task, job, message)
-            try:
-                alarm.arm()
-                value = task.fn(*args, **kwargs) if not around else _run_hooked(task, job_context, args, kwargs)
-            finally:
-                alarm.disarm()
+            if not around:
+                try:
+                    alarm.arm()
+                    value = task.fn(*args, **kwargs)
+                finally:
+                    alarm.disarm()
+            else:
+                value = _run_hooked(task, job_context, args, kwargs)
             payload = call.dump(value)
         except BaseException as error:  # noqa: BLE001 (every end of a task is data; the process must live on)
             return raised(task, error)
@@ -152,8 +155,13 @@ def message_of(job: RunnerJob) -> bytes:
 
 
 def _run_hooked(task: Task, job: Context, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a task inside its hooks: none of which a soft timeout may cut short, in the middle of a commit, say."""
     with Round(job) as hooked:
-        hooked.value = task.fn(*args, **kwargs)
+        try:
+            alarm.arm()
+            hooked.value = task.fn(*args, **kwargs)
+        finally:
+            alarm.disarm()
     return hooked.value
 
 
