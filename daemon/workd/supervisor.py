@@ -38,6 +38,7 @@ from workd.presence import Card, Presence
 from workd.schedule import DeadLimits
 from workd.signals import SignalInbox
 from workd.systemd import Notifier
+from workd.terms import without_room
 from workd.verdicts import Clerk
 from workd.vitals import Vitals
 
@@ -165,6 +166,13 @@ class Supervisor:
             _log.info("tasks are loaded", tasks=sorted(catalogue)[:SHOWN_TASKS], count=len(catalogue))
         else:
             _log.warning("the task modules define no task: every message will be a dead letter")
+        worker_bytes = max((worker.rss_bytes for worker in self._pool.stats().workers), default=0)
+        if tight := without_room(catalogue, settings.memory_limit_bytes, worker_bytes):
+            _log.warning(
+                "a memory limit is less than a worker has before its first job: raise it",
+                tasks=tight[:SHOWN_TASKS],
+                worker_bytes=worker_bytes,
+            )
         self._dispatcher.attach(self._pool, catalogue)
         self._dispatcher.timetable.take(settings.schedule, settings.queues, catalogue)
         return True

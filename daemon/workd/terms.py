@@ -102,6 +102,16 @@ class Terms:
         )
 
 
+def without_room(catalogue: Mapping[str, Mapping[str, Any]], daemon_limit_bytes: int, worker_bytes: int) -> list[str]:
+    """Return the tasks whose memory limit is less than a worker has before its first job; 0 is no limit."""
+
+    def is_tight(options: Mapping[str, Any]) -> bool:
+        limits = [limit for limit in (options.get("memory_limit"), daemon_limit_bytes) if limit]
+        return bool(limits) and min(limits) <= worker_bytes
+
+    return sorted(name for name, options in catalogue.items() if is_tight(options))
+
+
 def with_unique_key(envelope: Envelope, parameters: Sequence[str]) -> Envelope:
     """Return the message with the key of its arguments: equal JSON has equal keys, by position or by name alike."""
     args = envelope.args

@@ -118,6 +118,8 @@ class Signature:
         return raw
 
     def _fault(self, value: object, error: ValueError) -> str:
+        if inspect.iscoroutine(value):
+            return "a coroutine, which nobody has run: it is wrapped in a plain function; make that one `async def`"
         kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
         if not (unexpected := _UNEXPECTED.findall(str(error))):
             return (

@@ -71,3 +71,13 @@ def test_every_job_has_the_memory_limit_of_the_daemon(queue: FaultQueue) -> None
         daemon.wait_ready()
         error = json.loads(queue.dead_letter(queue.push("swell"))["error"])
         assert "over its memory limit of 48 MiB" in error["message"], "the task's own limit is 64 MiB"
+
+
+def test_a_memory_limit_that_leaves_a_worker_no_room_is_told_at_the_start(queue: FaultQueue) -> None:
+    with DaemonProcess(
+        queue.server.url, queue.folder, modules=("support.option_tasks",), memory_limit_bytes="2M"
+    ) as daemon:
+        daemon.wait_ready()
+        (line,) = daemon.log("a memory limit is less than a worker has before its first job: raise it")
+        assert "die" in line["tasks"]
+        assert line["worker_bytes"] > 2 * 1024 * 1024

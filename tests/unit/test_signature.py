@@ -268,6 +268,15 @@ class TestDump:
         with pytest.raises(ResultError, match=f"task 't' {why}" if why.startswith("returned") else why):
             returning(annotation).dump(value)
 
+    def test_a_coroutine_that_a_plain_wrapper_returns_is_told_as_one(self) -> None:
+        async def f() -> int:
+            return 1
+
+        coroutine = f()
+        with pytest.raises(ResultError, match="a coroutine, which nobody has run: it is wrapped in a plain function"):
+            returning(int).dump(coroutine)
+        coroutine.close()
+
     @pytest.mark.parametrize("before", [0, 1, 2149, 2150, 2151, 4300])
     def test_a_huge_integer_is_found_wherever_it_stands(self, before: int) -> None:
         with pytest.raises(ResultError, match="4,301 digits"):

@@ -11,7 +11,7 @@ from workd.flights import Flight
 from workd.intake import Limits, Reader
 from workd.pool.slot import Job
 from workd.retry import Counters
-from workd.terms import Extras, Terms
+from workd.terms import Extras, Terms, without_room
 from workd_tasks.options import read_options
 
 NOW_S = 1000.0
@@ -146,3 +146,10 @@ def test_a_long_message_whose_arguments_are_no_json_is_refused() -> None:
 
 def test_a_job_without_a_message_is_never_late() -> None:
     assert Extras(expires_s=1).lateness(Flight(entry(message=None), "1-0"), NOW_S) is None
+
+
+@pytest.mark.parametrize(("daemon_limit", "tight"), [(0, ["small"]), (29, ["large", "none", "small"]), (31, ["small"])])
+def test_a_memory_limit_below_what_a_worker_has_already_is_found(daemon_limit: int, tight: list[str]) -> None:
+    catalogue = {"large": {"memory_limit": 99}, "small": {"memory_limit": 30}, "none": {"memory_limit": None}}
+    assert without_room(catalogue, daemon_limit, worker_bytes=30) == tight
+    assert without_room(catalogue, daemon_limit, worker_bytes=0) == []
