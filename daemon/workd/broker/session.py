@@ -1,9 +1,8 @@
-"""One life of the connections to Redis: everything the daemon asks of it, queue by queue.
+"""The calls of the daemon about jobs: everything that it asks of Redis, queue by queue.
 
 Made by the supervisor from nothing and closed whole when anything on it fails; then a new one is made. The dispatcher
-calls it and holds all state about jobs; the session keeps nothing but its connections and, for each queue, when it last
-looked for jobs to take over. Blocking calls have connections of their own (`fetch` one, `wait_inbox` one per queue);
-all others share one and are answered in turn.
+calls it and holds all state about jobs; the session keeps nothing but its connections (connections.py) and, for each
+queue, when it last looked for jobs to take over.
 
 Every method raises `BrokerUnavailableError` (close the session, make a new one), `WrongKeyTypeError` (a person has to
 look) or `BrokerError` (the command is named), and nothing else. A call that is cancelled takes its connection with it.
@@ -11,17 +10,15 @@ It must never run a job, decide about one, or write a key except through a scrip
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
-from workd import redis_url
-from workd.broker import checks, entries, faults, keys, ops, permits, places, queues, scripts
+from workd.broker import entries, faults, keys, ops, permits, queues, scripts
+from workd.broker.connections import Connections
 from workd.broker.entries import Entry
-from workd.broker.fetching import Fetcher
 from workd.broker.keys import CANCEL_MS, CLAIM_MS, SEEN_MS
 from workd.broker.kinship import Post
 from workd.broker.link import Connector, Link
@@ -36,15 +33,8 @@ from workd.broker.ops import (
     TakeoverReply,
 )
 from workd.broker.permits import PermitAsk, PermitReply
-from workd.broker.posting import Elsewhere
-from workd.broker.servers import Servers, name_of
-from workd.broker.subscription import Subscription
 from workd.broker.turns import Turns
-from workd.errors import BrokerError
 
-T = TypeVar("T")
-
-CALL_TIMEOUT_S: Final = 5.0
 OUTAGE_MS: Final = 3_000
 """A pause between two takeover passes from which we conclude that Redis, or we, were away."""
 TAKEOVER_ENTRIES: Final = 1_000
@@ -65,84 +55,14 @@ class _Pass:
     quiet_until_ms: int = 0
 
 
-class Session:
-    """A daemon's connections to one Redis, under one daemon id."""
+class Session(Connections):
+    """A daemon's connections to one Redis, under one daemon id, and what it asks over them."""
 
     def __init__(self, daemon_id: str, lease_s: float, url: str, connect: Connector, *, timeout_s: float) -> None:
         """Use `open`."""
-        self._daemon_id = self.daemon_id = daemon_id
-        self._lease_ms = int(lease_s * 1000)
-        self._url = redis_url.masked(url)
-        self._connect = connect
-        self._timeout_s = timeout_s
+        super().__init__(daemon_id, lease_s, url, connect, timeout_s=timeout_s)
         self._passes: dict[str, _Pass] = {}
         self._inboxes: dict[str, Link] = {}
-        self._links: list[Link] = []
-        self._dead_max_entries: int | None = None
-        self._kind = ""  # of several servers: sentinel or cluster
-        self._shared: Link
-        self._elsewhere: Elsewhere
-        self._fetcher: Fetcher
-
-    @classmethod
-    async def open(
-        cls,
-        url: str,
-        daemon_id: str,
-        lease_s: float,
-        *,
-        connect: Connector | None = None,
-        servers: Servers | None = None,
-        queue: str = "",
-        call_timeout_s: float = CALL_TIMEOUT_S,
-        dead_max_entries: int | None = None,
-    ) -> "Session":
-        """Connect. `connect` makes connections in place of the URL (tests without a server).
-
-        Where the URL names several servers, `servers` finds the one to connect to, in a Cluster that of `queue`.
-        Raises `BrokerUnavailableError` if Redis cannot be reached, and `SettingsError` for a URL that is none.
-        """
-        servers = servers or Servers(url)
-        client_name = f"workd:{daemon_id}"
-        connect = connect or servers.connector(call_timeout_s, client_name)
-        self = cls(daemon_id, lease_s, url, connect, timeout_s=call_timeout_s)
-        self._dead_max_entries = dead_max_entries
-        self._elsewhere = Elsewhere(servers, call_timeout_s, client_name)
-        self._kind = servers.several.kind if servers.several is not None else ""
-        try:
-            async with self._asking("connecting"):
-                if servers.several is not None:
-                    self._connect = await servers.find(queue, call_timeout_s, client_name)
-                    self._url = f"{self._url} ({name_of(self._connect)})"
-                self._shared = await self._link()
-                blocking = await self._link()
-                client_id = await blocking.call(b"CLIENT", b"ID")
-        except BaseException:
-            await self.close()
-            raise
-        self._fetcher = Fetcher(blocking, self._shared, client_id, daemon_id, call_timeout_s)
-        return self
-
-    async def close(self) -> None:
-        """Close all connections. Safe twice."""
-        for link in self._links:
-            await link.close()
-        await self._elsewhere.close()
-
-    async def check(self) -> tuple[str, ...]:
-        """Return what the server's settings can cost, as texts for people. `BrokerError` if it is too old."""
-        replies: list[Any] = []
-        async with self._asking("asking for the server's settings"):
-            for command in ((b"INFO",), (b"CONFIG", b"GET", *checks.CONFIG)):
-                try:
-                    replies.append(await self._shared.call(*command))
-                except ResponseError:  # forbidden, or unknown there: nothing is told
-                    replies.append(None)
-        facts = checks.read(*replies)
-        if (too_old := checks.too_old(facts)) is not None:
-            raise BrokerError(f"{self._url}: {too_old}")
-        told = checks.warnings(facts, by_sentinels=self._kind == "sentinel", in_cluster=self._kind == "cluster")
-        return tuple(f"{self._url}: {text}" for text in told)
 
     async def register(self, queue: str) -> bool:
         """Make the stream's group if it is missing and take out our lease.
@@ -309,39 +229,11 @@ class Session:
             trimmed: int = await scripts.TRIM_DEAD.call(self._shared, names, max_bytes, int(max_age_s * 1000))
         return trimmed
 
-    async def ask(self, doing: str, queue: str, call: Callable[[Link, str], Awaitable[T]]) -> T:
-        """Have another part of the broker ask over the shared connection, in this daemon's name."""
-        async with self._asking(doing, queue):
-            return await call(self._shared, self._daemon_id)
-
     async def depart(self, queue: str) -> bool:
         """Give up our lease for good, if nothing is pending for us; False if something is."""
         names = (keys.stream(queue), keys.leases(queue))
         async with self._asking("leaving", queue):
             return bool(await scripts.DEPART.call(self._shared, names, keys.GROUP, self._daemon_id))
-
-    async def listen(self, on_message: Callable[[bytes], None]) -> Subscription:
-        """Hear what is published for daemons, on a connection of its own, which the caller closes."""
-        async with self._asking("listening to the control channel"):
-            return await Subscription.open(self._connect, keys.CONTROL, on_message, self._timeout_s)
-
-    async def run(
-        self, script: scripts.Script, doing: str, queue: str, names: tuple[str, ...], *arguments: Argument
-    ) -> Any:
-        """Run a script that has a module of its own."""
-        async with self._asking(doing, queue):
-            return await script.call(self._shared, names, *arguments)
-
-    async def now_ms(self) -> int:
-        """Return the server's clock."""
-        async with self._asking("asking for the time"):
-            seconds, micros = await self._shared.call(b"TIME")
-        return int(seconds) * 1000 + int(micros) // 1000
-
-    async def ping(self) -> None:
-        """Have the shared connection answer."""
-        async with self._asking("pinging"):
-            await self._shared.call(b"PING")
 
     async def _pending(self, stream: str, start: bytes) -> list[Any]:
         command = (b"XPENDING", stream, keys.GROUP, start, b"+", _PENDING_PAGE, self._daemon_id)
@@ -357,19 +249,3 @@ class Session:
         deliveries = {row[0]: row[3] for row in pending}
         rows = await scripts.ENTRIES.call(self._shared, (keys.stream(queue),), keys.GROUP, *deliveries)
         return entries.from_claim(queue, [(row[0], deliveries[row[0]], row[1]) for row in rows])
-
-    async def _link(self) -> Link:
-        link = await Link.open(self._connect, self._timeout_s)
-        self._links.append(link)
-        return link
-
-    @asynccontextmanager
-    async def _asking(self, doing: str, *queues: str) -> AsyncIterator[None]:
-        """Turn what redis-py raises into our errors."""
-        where = f"{doing}, queue {', '.join(queues)}" if queues else doing
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            if faults.is_wrong_type(error):
-                await places.look_for_wrong_key(self._shared, self._url, queues)
-            raise faults.told(error, self._url, where) from error
