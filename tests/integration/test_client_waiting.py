@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import inspect
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from support.clients import KINDS, AnyClient, resolved
 from support.fake_daemon import Duplicate, FakeDaemon
+from support.waiting import eventually_async
 from workd.broker import keys
 from workd.errors import ResultGoneError, ResultTimeoutError
 
@@ -182,3 +186,32 @@ async def test_a_reply_that_got_lost_is_found_at_the_next_look(
         look.delete(keys.reply("default", client.client.core.replies.name))
     gates.of("later").set()
     assert await completed(client, [handle]) == [handle]
+
+
+async def apart(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Do what waits, a synchronous client's in a thread."""
+    return await (call if inspect.iscoroutinefunction(call) else partial(asyncio.to_thread, call))(*arguments)
+
+
+@pytest.mark.parametrize("waiting", ["outcome", "wait"])
+async def test_whoever_waits_when_the_client_is_closed_gets_his_result(
+    client: AnyClient, gates: Gates, waiting: str
+) -> None:
+    await client.call("wait", [await client.call("enqueue", "echo", 0)], timeout=20)  # now outcomes come as replies
+    slow = await client.call("enqueue", "hold", "later")
+    call = apart(slow.outcome, 20) if waiting == "outcome" else apart(client.client.wait, [slow], 20)
+    waiter = asyncio.ensure_future(call)
+    assert await eventually_async(client.client.core.replies.waiting)
+    await apart(client.client.close)
+    gates.open_all()
+    await waiter
+    assert slow.known_outcome.value == "later"
+
+
+async def test_a_result_is_found_by_a_client_that_was_closed(client: AnyClient, gates: Gates) -> None:
+    slow = await client.call("enqueue", "hold", "later")
+    await client.call("close")
+    waiter = asyncio.ensure_future(apart(slow.get, 20))
+    assert await eventually_async(client.client.core.replies.waiting)
+    gates.open_all()
+    assert await waiter == "later"

@@ -5,9 +5,18 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import BusyLoadingError, ResponseError
 
+from workd.client.async_client import AsyncClient
 from workd.client.connection import Deadline
 from workd.client.sending import Attempts, Lanes, Sending, is_in_doubt
-from workd.errors import ClientError, EnqueueTimeoutError, InvalidJobError, NotDurableError, ServerUnavailableError
+from workd.client.sync import Client
+from workd.errors import (
+    ClientError,
+    EnqueueTimeoutError,
+    InvalidJobError,
+    NotDurableError,
+    ServerUnavailableError,
+    SettingsError,
+)
 
 
 def broken(*, in_doubt: bool) -> ServerUnavailableError:
@@ -131,3 +140,10 @@ def test_options_change_what_is_given_and_none_is_the_default() -> None:
     assert Sending().changed({"durable": True, "durable_replicas": 1}) == Sending(durable=True, durable_replicas=1)
     with pytest.raises(InvalidJobError, match="durable_replicas"):
         Sending().changed({"durable_replicas": 1})
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf"), 1e10, "2", None, True])
+def test_a_deadline_that_no_call_could_keep_is_refused(kind: type, deadline_s: object) -> None:
+    with pytest.raises(SettingsError, match="deadline_s: .* is no time for a call"):
+        kind("redis://localhost", deadline_s=deadline_s)

@@ -6,7 +6,6 @@ Owned here: the link, the table of replies and its reader task. Made by `AsyncCl
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import time
 from contextlib import suppress
@@ -17,8 +16,9 @@ from workd.client.async_links import async_link_to
 from workd.client.async_readers import async_reader_of
 from workd.client.async_sender import AsyncSender, persistently
 from workd.client.handle import AsyncHandle, Job
-from workd.client.outcomes import CancelState, JobState, is_about_another, poll_pauses
+from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_about_another, poll_pauses
 from workd.client.replies import NOT_LIVE, ReplyTable
+from workd.client.sending import checked_deadline_s
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 
 Arrivals = asyncio.Queue[Outcome]
 
-_LONGEST_PAUSE_S = 3600.0
-
 
 class AsyncCore:
     """One connection to one Redis, as far as users are concerned."""
 
     def __init__(self, url: str, deadline_s: float) -> None:
-        """Check the URL; nothing is connected yet."""
-        self.link = async_link_to(url, deadline_s)
+        """Check URL and deadline; nothing is connected yet."""
+        self.link = async_link_to(url, checked_deadline_s(deadline_s))
         self.sender = AsyncSender(self.link)
         self.replies = ReplyTable()
         self.reader = async_reader_of(self.link, self.replies)
+        self._closed = False
 
     async def close(self) -> None:
-        """Stop the reader and close the connections; safe twice."""
+        """Stop the reader and close the connections; safe twice. Whoever waits looks for his result from then on."""
+        self._closed = True
         await self.reader.stop()
         await self.link.close()
 
@@ -116,14 +116,15 @@ class AsyncCore:
         """Wait for a reply, or look for the result again and again where no reply is sure to come."""
         pushed = job.table is self.replies
         look = arrived.empty() and (not pushed or self.is_in_doubt(job))
-        for pause_s in poll_pauses() if self.must_look_for(job) else itertools.repeat(_LONGEST_PAUSE_S):
+        pauses = poll_pauses()
+        while True:
             outcome = await self._look_up(job) if look else None
             left_s = end_s - time.monotonic()
+            look = self.must_look_for(job)
+            pause_s = next(pauses) if look else CLOSED_AGAIN_S
             outcome = outcome or await self._arrival(job, arrived, min(pause_s, left_s))
             if outcome is not None or left_s <= pause_s:
                 return outcome
-            look = True
-        raise AssertionError  # the pauses never end
 
     async def _arrival(self, job: Job, arrived: Arrivals, timeout_s: float) -> Outcome | None:
         try:
@@ -160,8 +161,8 @@ class AsyncCore:
         return job.mark == NOT_LIVE or job.mark != self.replies.mark(job.queue)
 
     def must_look_for(self, job: Job) -> bool:
-        """Say whether the job's outcome may never come as a reply: others enqueued it, or it may be a duplicate."""
-        return job.own_id or job.table is not self.replies
+        """Say whether the job's outcome may never come as a reply; see core.py."""
+        return self._closed or job.own_id or job.table is not self.replies
 
     async def _look_up(self, job: Job) -> Outcome | None:
         """Look into `result:<id>`; None also while Redis is away, since whoever waits will look again."""

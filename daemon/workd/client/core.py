@@ -7,7 +7,6 @@ three are made anew there, since sockets, threads and locks of the parent are of
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import queue
@@ -19,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from workd.client import cancelling, commands, daemons, progress
 from workd.client.handle import Handle, Job
 from workd.client.links import link_to
-from workd.client.outcomes import CancelState, JobState, is_about_another, poll_pauses
+from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_about_another, poll_pauses
 from workd.client.readers import reader_of
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.client.sender import Sender, persistently
+from workd.client.sending import checked_deadline_s
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 Arrivals = queue.SimpleQueue[Outcome]
 
-_LONGEST_PAUSE_S = 3600.0
 _cores: weakref.WeakSet[Core] = weakref.WeakSet()
 
 
@@ -53,9 +52,9 @@ class Core:
     reader: ReplyReader | ReplyReaders
 
     def __init__(self, url: str, deadline_s: float) -> None:
-        """Check the URL; nothing is connected yet."""
+        """Check URL and deadline; nothing is connected yet."""
         self._url = url
-        self._deadline_s = deadline_s
+        self._deadline_s = checked_deadline_s(deadline_s)
         self._finalizer: weakref.finalize[..., Core] | None = None
         self.begin()
         _cores.add(self)
@@ -68,11 +67,13 @@ class Core:
         self.sender = Sender(self.link)
         self.replies = ReplyTable()
         self.reader = reader_of(self.link, self.replies)
+        self._closed = False
         self._finalizer = weakref.finalize(self, self.reader.abandon)
         self._finalizer.atexit = False
 
     def close(self) -> None:
-        """Stop the reader and close the connections; safe twice."""
+        """Stop the reader and close the connections; safe twice. Whoever waits looks for his result from then on."""
+        self._closed = True
         self.reader.stop()
         self.link.close()
 
@@ -120,14 +121,15 @@ class Core:
         """Wait for a reply, or look for the result again and again where no reply is sure to come."""
         pushed = job.table is self.replies
         look = arrived.empty() and (not pushed or self.is_in_doubt(job))
-        for pause_s in poll_pauses() if self.must_look_for(job) else itertools.repeat(_LONGEST_PAUSE_S):
+        pauses = poll_pauses()
+        while True:
             outcome = self._look_up(job) if look else None
             left_s = end_s - time.monotonic()
+            look = self.must_look_for(job)
+            pause_s = next(pauses) if look else CLOSED_AGAIN_S
             outcome = outcome or self._arrival(job, arrived, min(pause_s, left_s))
             if outcome is not None or left_s <= pause_s:
                 return outcome
-            look = True
-        raise AssertionError  # the pauses never end
 
     def _arrival(self, job: Job, arrived: Arrivals, timeout_s: float) -> Outcome | None:
         try:
@@ -157,8 +159,11 @@ class Core:
                 self._look_up_many(queue_name, job_ids)
 
     def must_look_for(self, job: Job) -> bool:
-        """Say whether the job's outcome may never come as a reply: others enqueued it, or it may be a duplicate."""
-        return job.own_id or job.table is not self.replies
+        """Say whether the job's outcome may never come as a reply.
+
+        Others enqueued it, it may be a duplicate, or this client was closed and reads no replies any more.
+        """
+        return self._closed or job.own_id or job.table is not self.replies
 
     def _look_up_many(self, queue_name: str, job_ids: Sequence[str]) -> None:
         for some in commands.id_chunks(job_ids):

@@ -7,14 +7,13 @@ of a queue in one command.
 
 from __future__ import annotations
 
-import itertools
 import math
 import queue
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from workd.client.outcomes import is_about_another, poll_pauses
+from workd.client.outcomes import CLOSED_AGAIN_S, is_about_another, poll_pauses
 from workd.errors import ResultTimeoutError
 from workd.wire import Status
 
@@ -89,8 +88,10 @@ class Waiting(Generic[H]):
         return [job for job in self.jobs() if self._core.must_look_for(job)]
 
     def pauses(self) -> Iterator[float]:
-        """Yield the pauses in seconds between two looks; none is needed where all outcomes come as replies."""
-        return poll_pauses() if self.polled() else itertools.repeat(math.inf)
+        """Yield the pauses in seconds between two looks, for what has to be looked for by then."""
+        between_looks = poll_pauses()
+        while True:
+            yield next(between_looks) if self.polled() else CLOSED_AGAIN_S
 
     def take(self, place: int, outcome: Outcome) -> H | None:
         """Say whose outcome this is; None if it is not the last word."""

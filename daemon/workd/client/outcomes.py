@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 JobState = Literal["succeeded", "dead", "cancelled", "expired", "running", "queued", "unknown"]
 CancelState = Literal["cancelled", "asked", "ended", "unknown"]
 
+CLOSED_AGAIN_S = 1.0
+"""How often who waits for a reply asks, and asks nobody but his own client, whether that still reads replies."""
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
 

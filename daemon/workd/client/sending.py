@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, ResponseError, TryAgainError
 
 from workd.client.connection import REFUSALS, Deadline
-from workd.errors import EnqueueTimeoutError, InvalidJobError, NotDurableError, ServerUnavailableError
+from workd.errors import EnqueueTimeoutError, InvalidJobError, NotDurableError, ServerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SENDING_OPTIONS: Final = ("retries", "durable", "durable_replicas")
 DEFAULT_RETRIES: Final = 3
 MOST_RETRIES: Final = 100
+LONGEST_DEADLINE_S: Final = 86_400.0
 MOST_REPLICAS: Final = 1_000
 _MARKER_GRACE_S: Final = 30.0  # how much later than its deadline a call's bytes may come and still be known
 
@@ -163,6 +164,14 @@ def _is_refusal(cause: BaseException | None) -> bool:
 def _check_count(option: str, value: object, most: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise InvalidJobError(f"{option}: {value!r} is not a whole number from 0 to {most}")
+
+
+def checked_deadline_s(deadline_s: object) -> float:
+    """Return the deadline of a client. SettingsError if no call could keep it."""
+    if type(deadline_s) not in (int, float) or not 0 < deadline_s <= LONGEST_DEADLINE_S:  # type: ignore[operator]
+        what = f"{deadline_s!r} is no time for a call: give more than 0 seconds, at most {LONGEST_DEADLINE_S:g}"
+        raise SettingsError("deadline_s", what)
+    return deadline_s  # type: ignore[return-value]
 
 
 def marker_ms(deadline_s: float) -> int:

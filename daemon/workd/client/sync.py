@@ -57,7 +57,7 @@ class Client:
         durable: bool = False,
         durable_replicas: int = 0,
     ) -> None:
-        """Check the arguments; SettingsError if `url` is none. Connects at the first call."""
+        """Check the arguments; SettingsError for a URL or a deadline that is none. Connects at the first call."""
         message.check_queue(queue)
         self._sending = Sending(retries, durable, durable_replicas)
         self.core = Core(url, deadline_s)
