@@ -149,6 +149,30 @@ def test_a_closed_pool_takes_no_more_and_join_waits_for_the_rest(pool: RedisPool
     pool.join()
 
 
+@pytest.mark.parametrize("count", [50, 1_200])  # less, and more, than is read ahead
+def test_join_waits_for_an_iteration_whose_values_nobody_has_taken(
+    pool: RedisPool, daemon: FakeDaemon, count: int
+) -> None:
+    values = pool.imap_unordered(square, (number for number in range(count)))
+    pool.close()
+    pool.join()
+    assert len(daemon.seen) == count
+    assert sum(values) == sum(number * number for number in range(count))
+
+
+def test_what_ends_the_thread_that_reads_the_items_is_raised_as_well(pool: RedisPool) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise SystemExit(3)
+
+    values = pool.imap(square, items())
+    assert next(values) == 1
+    with pytest.raises(SystemExit):
+        next(values)
+    pool.close()
+    pool.join()
+
+
 def test_a_terminated_pool_leaves_nobody_waiting(pool: RedisPool, daemon: FakeDaemon) -> None:
     daemon.hold()
     result = pool.map_async(square, [1, 2])

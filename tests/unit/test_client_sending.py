@@ -145,5 +145,5 @@ def test_options_change_what_is_given_and_none_is_the_default() -> None:
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 @pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf"), 1e10, "2", None, True])
 def test_a_deadline_that_no_call_could_keep_is_refused(kind: type, deadline_s: object) -> None:
-    with pytest.raises(SettingsError, match="deadline_s: .* is no time for a call"):
+    with pytest.raises(SettingsError, match=r"deadline_s: .* is no time for a call"):
         kind("redis://localhost", deadline_s=deadline_s)

@@ -219,6 +219,12 @@ class Arrivals(Generic[T]):
             self._changed.wait_for(lambda: self._closed or self._places + count - self._taken <= self._window)
             return not self._closed
 
+    def take_all(self) -> None:
+        """Let the feeder run as far ahead as it can."""
+        with self._changed:
+            self._window = sys.maxsize
+            self._changed.notify_all()
+
     def place(self, index: int) -> Callable[[Any, BaseException | None], None]:
         """Make a place for one more value, and give what is to be called with it."""
 

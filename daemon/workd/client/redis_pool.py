@@ -185,11 +185,16 @@ class RedisPool:
         self._release()
 
     def join(self) -> None:
-        """Wait until all jobs have ended and all callbacks have run; `close` or `terminate` it first."""
+        """Wait until all jobs have ended and all callbacks have run; `close` or `terminate` it first.
+
+        After `close` that includes all items of an `imap` that nobody has taken: they are read and enqueued now.
+        """
         if self._open:
             raise ValueError("Pool is still running")
+        for arrivals in list(self._feeding):
+            arrivals.take_all()
         with self._changed:
-            self._changed.wait_for(lambda: not self._outstanding and not self._ending)
+            self._changed.wait_for(self._is_over)
         self._callbacks.stop(join=True)
         if not self._feeding:
             self._release()
@@ -251,12 +256,14 @@ class RedisPool:
         try:
             for handles in self._send(draft, raws, chunksize, arrivals.make_room):
                 self._subscribe(handles, list(islice(sinks, len(handles))))
-        except Exception as error:  # noqa: BLE001 (the iterable's or ours: it is raised where the values are taken)
+        except BaseException as error:  # noqa: BLE001 (the iterable's or ours: it is raised where the values are taken)
             arrivals.no_more(error)
         else:
             progress.all_sent()
             arrivals.no_more()
-        self._feeding.discard(arrivals)
+        with self._changed:
+            self._feeding.discard(arrivals)
+            self._changed.notify_all()
 
     def _send(
         self,
@@ -288,9 +295,10 @@ class RedisPool:
     def _subscribe(self, handles: list[Handle[Any]], sinks: list[Sink]) -> None:
         jobs = [handle.job for handle in handles]
         with self._changed:
-            if not self._terminated:
+            terminated = self._terminated
+            if not terminated:
                 self._outstanding.update(zip((job.key for job in jobs), sinks, strict=True))
-        if self._terminated:
+        if terminated:
             for sink in sinks:
                 sink(None, _gone())
         else:
@@ -310,6 +318,9 @@ class RedisPool:
                 self._changed.notify_all()
 
         return on_outcome
+
+    def _is_over(self) -> bool:
+        return not self._ending and (self._terminated or not (self._feeding or self._outstanding))
 
     def _require_open(self) -> None:
         if not self._open:
