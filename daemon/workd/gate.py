@@ -77,7 +77,7 @@ class Gate:
         self._limits: dict[str, Limit] = {}
         self._lines: dict[tuple[str, str], Line] = {}
         self.permits: dict[tuple[str, str], str] = {}  # queue and entry → task: what may run here
-        self._given: dict[str, bool] = {}  # entries that come with a permit → were they cancelled?
+        self._given: dict[tuple[str, str], bool] = {}  # queue and entry that comes with a permit → was it cancelled?
         self.paused: dict[str, Paused] = {}
         self.is_open = True
 
@@ -96,7 +96,7 @@ class Gate:
         through = []
         for flight in flights:
             queue, entry_id = flight.entry.queue, flight.entry.entry_id
-            cancelled = self._given.pop(entry_id, None)
+            cancelled = self._given.pop((queue, entry_id), None)
             if cancelled:
                 self._endings.settle(flight, self._clerk.cancelled(flight, "cancelled before it started"))
             elif self._pool.is_quiet:
@@ -241,7 +241,14 @@ class Gate:
         return max(0.0, left_s)
 
     async def _ask(self, session: Session, line: Line) -> None:
-        """Make one call for a task, and do what it answers. Of a call that breaks everything is asked again."""
+        """Make one call for a task, and do what it answers."""
+        # What comes is not in the book yet: nobody else may find it meanwhile. And what asks leaves its list only under
+        # the lock: the wait for that may end with the session, or with a pause.
+        async with self._owner.taking[line.queue]:
+            await self._ask_alone(session, line)
+
+    async def _ask_alone(self, session: Session, line: Line) -> None:
+        """Ask; of a call that breaks everything is asked again."""
         asking, unstarted = self._next_of(line.asking), self._next_of(line.unstarted)
         if line.asking or line.unstarted:
             self._wakes[line.queue].set()  # it was more than one call takes
@@ -249,24 +256,21 @@ class Gate:
         verify, line.verify = line.verify, False
         room = 0 if line.queue in self.paused else max(0, self._room() - len(asking))
         ask = PermitAsk(line.task, line.limit, tuple(ended), _ids(unstarted), _ids(asking), room, verify=verify)
-        async with self._owner.taking[
-            line.queue
-        ]:  # what comes is not in the book yet: nobody else may find it meanwhile
-            try:
-                reply = await session.permit(line.queue, ask)
-            except BaseException:
-                line.asking[:0], line.unstarted[:0], line.ended[:0] = asking, unstarted, ended
-                raise
-            if reply.fenced:
-                line.asking[:0], line.unstarted[:0] = asking, unstarted  # the session ends; those are looked after next
-                raise FencedError(line.queue)
-            if reply.wrong_key:
-                self._put_off(line, reply.wrong_key, [*asking, *unstarted])
-                return
-            self._close(line.queue, unstarted)
-            self._take_answers(line, reply, asking)
-            line.note(reply, self._loop.time(), ask.room)
-            await self._take_waiting(session, line, reply)
+        try:
+            reply = await session.permit(line.queue, ask)
+        except BaseException:
+            line.asking[:0], line.unstarted[:0], line.ended[:0] = asking, unstarted, ended
+            raise
+        if reply.fenced:
+            line.asking[:0], line.unstarted[:0] = asking, unstarted  # the session ends; those are looked after next
+            raise FencedError(line.queue)
+        if reply.wrong_key:
+            self._put_off(line, reply.wrong_key, [*asking, *unstarted])
+            return
+        self._close(line.queue, unstarted)
+        self._take_answers(line, reply, asking)
+        line.note(reply, self._loop.time(), ask.room)
+        await self._take_waiting(session, line, reply)
 
     def _next_of(self, flights: list[Flight]) -> list[Flight]:
         """Take the next ones for a call out of a list."""
@@ -302,12 +306,12 @@ class Gate:
         if not reply.taken:
             return
         entry_ids = [entry.entry_id for entry in reply.taken]
-        self._given |= {entry_id: entry_id in reply.cancelled for entry_id in entry_ids}
+        self._given |= {(line.queue, entry_id): entry_id in reply.cancelled for entry_id in entry_ids}
         try:
             await self._owner.take(session, reply.taken)
         finally:
             for entry_id in entry_ids:
-                self._given.pop(entry_id, None)  # those that ended before they came to the gate
+                self._given.pop((line.queue, entry_id), None)  # those that ended before they came to the gate
             self._note_permits(line, entry_ids)
             self.note_ended()
 
@@ -319,6 +323,7 @@ class Gate:
         log.error(
             "a key of a task's limits has the wrong type; its jobs wait", queue=line.queue, task=line.task, key=key
         )
+        line.put_off(self._loop.time() + WRONG_KEY_PAUSE_S)
         due_ms = int((self._clerk.wall() + WRONG_KEY_PAUSE_S) * 1000)
         for flight in flights:
             self._endings.settle(flight, self._clerk.readd(flight, flight.entry.counters, due_ms))

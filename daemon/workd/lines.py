@@ -55,6 +55,10 @@ class Line:
             late_s = TOGETHER_S * (2.0**self.misses - 1)
             self.next_at = now + reply.next_in_s + min(TOGETHER_S, saved_s / 2) + late_s
 
+    def put_off(self, until: float) -> None:
+        """Look for those that wait no sooner than that: what stands in their way is nothing that we can wait out."""
+        self.more, self.next_at = False, until
+
     def is_due(self, now: float, room: int) -> bool:
         """Say whether there is something to ask."""
         return bool(self.asking or self.unstarted or self.ended or self.verify) or (room > 0 and self.is_hungry(now))

@@ -100,6 +100,10 @@ class World:
     async def until_asked(self, session: FakeSession, count: int = 1) -> None:
         await eventually_async(lambda: len(session.asked) >= count and not self.taking[QUEUE].locked())
 
+    async def until_it_waits(self) -> None:
+        """Wait until the gate waits for the lock that the test has."""
+        await eventually_async(lambda: "waiters:1" in repr(self.taking[QUEUE]))
+
 
 @pytest.fixture
 async def world() -> World:
@@ -294,3 +298,50 @@ def test_a_daemon_that_comes_too_late_for_tokens_looks_more_seldom() -> None:
     assert waits_s == pytest.approx([0.01 + lines.TOGETHER_S * (2**misses - 1) for misses in (0, 1, 2, 3, 4, 4, 4)])
     line.note(PermitReply(others_wait=True, next_in_s=0.01, taken=(entry("1-0"),)), now, 1)
     assert line.next_at - now == pytest.approx(0.01)
+
+
+async def test_what_is_held_stays_held_when_the_session_breaks_before_it_could_be_asked_for(world: World) -> None:
+    world.arrive(flight("1-0"))
+    await world.taking[QUEUE].acquire()  # a takeover pass waits for its answer
+    running = world.run(FakeSession())
+    await world.until_it_waits()
+    running.cancel()  # and the connection breaks
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    world.taking[QUEUE].release()
+    session = FakeSession()
+    running = world.run(session)
+    await world.until_asked(session)
+    assert session.asked[0].asking == ("1-0",)
+    await finished(running, world)
+
+
+async def test_a_pause_that_is_heard_of_before_the_call_lets_none_of_those_start_that_are_held(world: World) -> None:
+    world.arrive(flight("1-0"))
+    await world.taking[QUEUE].acquire()
+    session = FakeSession(PermitReply(others_wait=True))
+    running = world.run(session)
+    await world.until_it_waits()
+    world.gate.note_paused(QUEUE, Paused("why"))  # by the takeover pass that has the lock
+    world.taking[QUEUE].release()
+    await world.until_asked(session)
+    assert world.submitted == []
+    assert session.asked[0].room == 0
+    assert isinstance(world.settled[0][1], Readd)
+    await finished(running, world)
+
+
+async def test_a_key_of_a_stranger_is_looked_at_now_and_then_and_holds_up_no_other_job(world: World) -> None:
+    session = FakeSession(PermitReply(others_wait=True, more=5), PermitReply(wrong_key="k"))
+    world.free = 0
+    running = world.run(session)
+    world.gate.note_waiting(QUEUE, ["square"])
+    await world.until_asked(session)
+    world.free = 2
+    world.gate.note_room()
+    await world.until_asked(session, 2)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(session.asked) == 2
+    assert world.gate.leave(2) == 2
+    await finished(running, world)
