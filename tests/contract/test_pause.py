@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
+from support.caring import queue_care
 from support.jobs import QUEUE
 from support.stores import Store
 from workd.broker import keys, queues
@@ -87,8 +88,20 @@ async def test_a_key_of_the_wrong_type_pauses_nothing_and_is_not_overwritten(sto
         (b"[1]", Paused(reason="[1]")),
         (b"\xff", Paused(reason="\ufffd")),
         (json.dumps({"reason": None, "at": "x"}).encode(), Paused()),
-        (b"", None),
+        (b"", Paused()),
+        (b"[" * 100_000, Paused(reason="[" * 500)),
+        (b'{"at": 1' + b"0" * 400 + b', "until": 1e999}', Paused()),
+        (b'{"by": "anna", "until": -1}', Paused(by="anna")),
     ],
+    ids=range(8),
 )
-def test_whatever_a_person_wrote_there_pauses(value: bytes, told: Paused | None) -> None:
-    assert queues.read(value) == told
+async def test_whatever_a_person_wrote_there_pauses(store: Store, value: bytes, told: Paused) -> None:
+    client = store.client()
+    client.set(keys.paused(QUEUE), value)
+    async with store.session() as session:
+        await session.register(QUEUE)
+        assert (await session.takeover(QUEUE)).paused == told
+        assert await paused(session) == told
+    assert queue_care(store).state(QUEUE).paused == told
+    assert queue_care(store).resume(QUEUE) == told
+    assert queue_care(store).resume(QUEUE) is None

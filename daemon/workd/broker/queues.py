@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from pydantic_core import from_json
 from redis.exceptions import ResponseError
 
 from workd.broker import faults, keys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_PAUSE_S: Final = 10 * 366 * 86_400.0
 _MAX_TEXT: Final = 500
+_MAX_TIME_S: Final = 1e11  # above are milliseconds, or nothing that a calendar has
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +72,20 @@ def resume_command(queue: str) -> tuple[str, ...]:
 
 def read(value: bytes | None) -> Paused | None:
     """Read the value of the key; whatever is in it, the queue is paused if there is one."""
-    if not value:
+    if value is None:
         return None
     try:
-        told = json.loads(value)
+        told = from_json(value)
     except ValueError:
         told = None
     if not isinstance(told, dict):
         return Paused(reason=value.decode(errors="replace")[:_MAX_TEXT])
-    at, until = (float(word) if isinstance(word, int | float) else None for word in (told.get("at"), told.get("until")))
+    at, until = _time(told.get("at")), _time(told.get("until"))
     return Paused(str(told.get("reason") or "")[:_MAX_TEXT], str(told.get("by") or "")[:_MAX_TEXT], at, until)
+
+
+def _time(word: Any) -> float | None:
+    return float(word) if isinstance(word, int | float) and 0 <= word < _MAX_TIME_S else None
 
 
 async def pause(link: Caller, queue: str, reason: str = "", *, by: str = "", for_s: float | None = None) -> None:

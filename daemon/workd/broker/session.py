@@ -183,7 +183,7 @@ class Session(Connections):
             fenced=fenced == 1,
             server_ms=last.at_ms,
             paused=queues.read(pause),
-            waiting=tuple(name.decode().removeprefix(keys.WAITING) for name in waiting),
+            waiting=tuple(name.decode(errors="replace").removeprefix(keys.WAITING) for name in waiting),
         )
 
     async def permit(self, queue: str, ask: PermitAsk) -> PermitReply:

@@ -4,7 +4,7 @@
 -- ARGV  1 group  2 what consumers begin with that stand for waiting jobs
 --
 -- Returns {queued, waiting, running, scheduled, dead, inbox, daemons, trimmed, server ms, ms of the oldest that has not
---   started or '', ms at which the first scheduled job is due or '', value of `paused` or ''}; nil in place of a number
+--   started or '', ms at which the first scheduled job is due or '', value of `paused` or nil}; nil in place of a number
 --   where a key has another type.
 --
 -- Invariant: nothing is written.
@@ -22,7 +22,7 @@ end
 
 local function text(key)
   local reply = redis.pcall('GET', key)
-  return type(reply) == 'string' and reply or ''
+  return type(reply) == 'string' and reply
 end
 
 local function value_of(pairs_of_fields, name)
@@ -74,7 +74,7 @@ return {
   count('XLEN', KEYS[3]),
   count('LLEN', KEYS[4]),
   daemons,
-  tonumber(text(KEYS[7])) or 0,
+  tonumber(text(KEYS[7]) or '') or 0,
   now_ms,
   oldest_ms and string.format('%.0f', oldest_ms) or '',
   not first.err and first[2] or '',

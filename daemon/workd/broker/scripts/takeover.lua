@@ -7,7 +7,7 @@
 --       7 most entries to take  8 most bytes to take  9 lease in ms  10 what consumers begin with that stand for waiting jobs
 --
 -- Returns {server ms, quiet until, score of the next scheduled job or deadline of a group or '', fenced (1 or 0),
---          {daemon taken from, ...}, {{entry id, delivery count, fields}, ...}, why the queue is paused or '',
+--          {daemon taken from, ...}, {{entry id, delivery count, fields}, ...}, why the queue is paused or nil,
 --          {consumer of jobs that wait, ...}}
 --
 -- Invariant: a pass renews the lease of who makes it, unless that is gone. The lease of the dead goes first, then their
@@ -27,7 +27,7 @@ local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 local taken, taken_from, waiting = {}, {}, {}
 local paused = redis.pcall('GET', KEYS[4])
-if type(paused) ~= 'string' then paused = '' end
+if type(paused) ~= 'string' then paused = false end
 
 local next_score = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
 local next_group = redis.pcall('ZRANGE', string.sub(stream, 1, -7) .. 'groups', 0, 0, 'WITHSCORES')[2]
