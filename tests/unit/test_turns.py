@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from workd.broker.turns import PATIENCE_S, PROBE_S, Turns
+from workd.broker.turns import PATIENCE_S, PROBE_S, Read, Turns
 
 
 class Clock:
@@ -32,7 +32,10 @@ class Fleet:
     def turn(self, count: int) -> dict[str, int]:
         """Return what one turn brings."""
         got: Counter[str] = Counter()
-        for read in self.turns.reads(self.queues, lambda: count - got.total()):
+        self.turns.serve(self.queues)
+        wait_for_all = [Read(self.queues, max(1, count // len(self.queues)))]
+        at_once = len(self.queues) > 1 and not self.turns.all_empty(self.queues)
+        for read in self.turns.reads(self.queues, lambda: count - got.total()) if at_once else wait_for_all:
             self.commands += 1
             brought = {queue: min(read.most, self.jobs[queue]) for queue in read.queues}
             self.turns.note(read, brought)
@@ -115,3 +118,43 @@ def test_nothing_is_left_out_when_all_have_something(weights: dict[str, int] | N
         fleet.clock.now_s += PROBE_S
         got.update(fleet.turn(3))
     assert got == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_queue_that_was_paused_has_saved_nothing_up() -> None:
+    fleet = Fleet({"a": 1, "b": 1}, a=10**6, b=10**6)
+    fleet.turn(10)
+    fleet.queues.remove("b")  # paused, with jobs in it
+    for _ in range(1_000):
+        fleet.turn(10)
+    fleet.queues.append("b")
+    got: Counter[str] = Counter()
+    for _ in range(20):
+        fleet.clock.now_s += PROBE_S
+        got.update(fleet.turn(10))
+    assert abs(got["a"] - got["b"]) <= 20
+
+
+def test_a_queue_that_was_paused_from_the_start_has_saved_nothing_up() -> None:
+    fleet = Fleet({"a": 1, "b": 1}, a=10**6, b=10**6)
+    fleet.queues.remove("b")
+    for _ in range(1_000):
+        fleet.turn(10)
+    fleet.queues.append("b")
+    got: Counter[str] = Counter()
+    for _ in range(20):
+        fleet.clock.now_s += PROBE_S
+        got.update(fleet.turn(10))
+    assert abs(got["a"] - got["b"]) <= 20
+
+
+def test_a_queue_that_got_its_jobs_one_by_one_owes_nobody_anything() -> None:
+    fleet = Fleet({"a": 1, "b": 1}, a=0, b=0)
+    for _ in range(1_000):
+        fleet.jobs["a"] = 1
+        fleet.turn(10)
+    fleet.jobs.update({"a": 10**6, "b": 10**6})
+    got: Counter[str] = Counter()
+    for _ in range(20):
+        fleet.clock.now_s += PROBE_S
+        got.update(fleet.turn(10))
+    assert abs(got["a"] - got["b"]) <= 20

@@ -45,6 +45,7 @@ class Fetcher:
         """See `Session.fetch`."""
         if count < 1 or not queues:
             return []  # to Redis, COUNT 0 means all there is; and all queues may have been paused a moment ago
+        self.turns.serve(queues)
         deadline = time.monotonic() + block_ms / 1000
         found: list[Entry] = []
         if self._must_not_block(deadline) or (len(queues) > 1 and not self.turns.all_empty(queues)):

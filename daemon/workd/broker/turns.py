@@ -6,7 +6,8 @@ turn costs no more with fifty queues than with two.
 
 - **Strict** (no weights): an earlier queue goes before all later ones. A later one that has not been asked for
   `PATIENCE_S` gets one job in between, so that work without end above it delays it, but not for ever.
-- **Weighted**: each turn is the queue's that has had the least for its weight. What was empty has saved nothing up.
+- **Weighted**: each turn is the queue's that has had the least for its weight. What was empty, or paused, has saved
+  nothing up.
 """
 
 import time
@@ -26,7 +27,7 @@ class Read(NamedTuple):
 
 
 class Turns:
-    """What is known of the queues of one daemon. `note` what each read has brought."""
+    """What is known of the queues of one daemon. `serve` before each turn, and `note` what each read has brought."""
 
     def __init__(self, weights: Mapping[str, int] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         """`weights` as jobs in relation to those of the others, 1 where a queue is not named; none: strict order."""
@@ -36,7 +37,16 @@ class Turns:
         self._asked_at: dict[str, float] = {}
         self._probed_at = -PROBE_S
         self._had: dict[str, float] = {}  # jobs, divided by the weight
-        self._least = 0.0  # what the queue had had whose turn it was last
+        self._least = 0.0  # what each had had at least that was in the last turn; who comes anew begins there
+
+    def serve(self, queues: Collection[str]) -> None:
+        """Hear, before each turn, which queues may be read: the others are paused, and save nothing up."""
+        if not self._weights:
+            return
+        self._empty.update(self._had.keys() - set(queues))
+        if self._had and self.all_empty(queues):  # nobody is waiting, so nobody is owed anything
+            self._had.clear()
+            self._least = 0.0
 
     def all_empty(self, queues: Collection[str]) -> bool:
         """Say whether all of these were empty when they were last asked."""
@@ -64,7 +74,7 @@ class Turns:
                 self._empty.discard(queue)
 
     def _charge(self, queue: str, count: int) -> None:
-        before = self._had.get(queue, 0.0)
+        before = self._had.get(queue, self._least)
         if queue in self._empty:
             before = max(before, self._least)
         self._had[queue] = before + count / self._weights.get(queue, 1)
@@ -91,16 +101,22 @@ class Turns:
             yield _shared(empty, left())
 
     def _by_weight(self, queues: Sequence[str], left: Callable[[], int]) -> Iterator[Read]:
+        full = self._full(queues)
+        known = [self._had[queue] for queue in full if queue in self._had]
+        self._least = max(self._least, min(known, default=0.0))
+        self._had |= {queue: self._least for queue in full if queue not in self._had}
         empty = [queue for queue in queues if queue in self._empty]
         if empty and (len(empty) == len(queues) or self._clock() - self._probed_at >= PROBE_S):
             self._probed_at = self._clock()
             yield Read(empty, 1)
-        full = [queue for queue in queues if queue not in self._empty]
+        full = self._full(queues)
         while full:
-            queue = min(full, key=lambda queue: self._had.get(queue, 0.0))
-            self._least = self._had.get(queue, 0.0)
+            queue = min(full, key=self._had.__getitem__)
             full.remove(queue)
             yield Read((queue,), left())
+
+    def _full(self, queues: Sequence[str]) -> list[str]:
+        return [queue for queue in queues if queue not in self._empty]
 
 
 def _shared(queues: Sequence[str], count: int) -> Read:
