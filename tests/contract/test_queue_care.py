@@ -413,3 +413,36 @@ def test_a_move_to_nowhere_is_refused_before_anything_is_touched(store: Store) -
         care.move(QUEUE, "no name")
     assert care.move(QUEUE, OTHER) == Moved()
     assert not store.client().keys("*")
+
+
+async def test_a_claim_that_a_task_made_for_a_scheduled_job_is_void_after_a_move(store: Store) -> None:
+    store.need_one_server()
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [entry] = await fetched(session, client, message())
+        mine = Admit(entry.entry_id, entry.entry_id, has_producer_id=False, unique="of the task")
+        assert await session.admit(QUEUE, [mine]) == [Admitted.RUN]
+        await session.settle(QUEUE, [readd(entry, due_ms=FAR_MS, unique="of the task")])
+        assert queue_care(store).move(QUEUE, OTHER) == Moved(0, 1)
+        [other] = await fetched(session, client, message())
+        again = Admit(other.entry_id, other.entry_id, has_producer_id=False, unique="of the task")
+        assert await session.admit(QUEUE, [again]) == [Admitted.RUN]
+
+
+async def test_a_job_whose_id_was_purged_before_holds_its_unique_key_when_it_is_scheduled_again(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        for purged in (True, False):
+            [entry] = await fetched(session, client, message(id="a"))
+            mine = Admit(entry.entry_id, "a", has_producer_id=True, unique="of the task")
+            assert await session.admit(QUEUE, [mine]) == [Admitted.RUN]
+            await session.settle(
+                QUEUE, [readd(entry, job_id="a", due_ms=FAR_MS, has_producer_id=True, unique="of the task")]
+            )
+            if purged:
+                queue_care(store).purge(QUEUE)
+        [other] = await fetched(session, client, message())
+        again = Admit(other.entry_id, other.entry_id, has_producer_id=False, unique="of the task")
+        assert await session.admit(QUEUE, [again]) == [Admitted.DUPLICATE]

@@ -210,7 +210,9 @@ class QueueCare:
             members, scores = rows[::2], rows[1::2]
             pairs = (word for member, score in zip(members, scores, strict=True) for word in (score, member))
             self._link.call(("ZADD", keys.scheduled(to), "NX", *pairs))
-            removed = scripts.call(self._link, "move_later", names, "remove", keys.prefix(queue), *members)
+            removed = scripts.call(
+                self._link, "move_later", names, "remove", keys.prefix(queue), keys.CLAIM_MS, *members
+            )
             left -= len(members)
             done = Moved(0, done.scheduled + len(members), done.doubled + len(members) - removed)
             progress(done)

@@ -2,12 +2,13 @@
 --
 -- KEYS  1 scheduled
 -- ARGV  1 'hold'  2 ms to hold back  3 most jobs  4 most bytes
---    or 1 'remove'  2 prefix of the queue's keys  3.. members
+--    or 1 'remove'  2 prefix of the queue's keys  3 ms that a claim is kept while its job is on its way  4.. members
 --
 -- Returns of 'hold' {member, score, member, score, ...} with the scores of before; of 'remove' how many it removed.
 --
 -- Invariant: what is held back is not due before that time is over, so no daemon starts it meanwhile; if the move ends in the
--- middle, it is late by as much at the most, and not lost. With a job goes its claim, or its id would stay taken here.
+-- middle, it is late by as much at the most, and not lost. With a job go its claims, or its id would stay taken here; one that
+-- its task made and that only daemons know is void.
 
 local scheduled = KEYS[1]
 
@@ -32,7 +33,13 @@ local function get(key)
   if type(value) == 'string' then return value end
 end
 
-local function release(member)
+local function void(job, score)
+  local time = redis.call('TIME')
+  local ms = math.max(0, tonumber(score) - time[1] * 1000) + ARGV[3]
+  if ms < 1e15 then redis.pcall('SET', ARGV[2] .. 'void:' .. job, '1', 'PX', string.format('%.0f', ms), 'GET') end
+end
+
+local function release(member, score)
   local _, last, id_bytes, signature_bytes = string.find(member, '^(%d+):(%d+):[%d ]+:%d+:')
   if not last then return end
   local job = string.sub(member, last + 1, last + id_bytes)
@@ -41,16 +48,20 @@ local function release(member)
   local message = string.sub(member, last + id_bytes + signature_bytes + 1)
   local fine, told = pcall(cjson.decode, message)
   local unique = fine and type(told) == 'table' and told.unique
-  if type(unique) == 'string' and get(ARGV[2] .. 'unique:' .. unique) == 'scheduled ' .. job then
+  if type(unique) ~= 'string' then
+    void(job, score)
+  elseif get(ARGV[2] .. 'unique:' .. unique) == 'scheduled ' .. job then
     redis.call('DEL', ARGV[2] .. 'unique:' .. unique)
   end
 end
 
 if ARGV[1] == 'hold' then return hold() end
 local removed = 0
-for i = 3, #ARGV do
-  if redis.call('ZREM', scheduled, ARGV[i]) == 1 then
-    release(ARGV[i])
+for i = 4, #ARGV do
+  local score = redis.call('ZSCORE', scheduled, ARGV[i])
+  if score then
+    redis.call('ZREM', scheduled, ARGV[i])
+    release(ARGV[i], score)
     removed = removed + 1
   end
 end

@@ -100,6 +100,8 @@ local function move_claims(entry, job, has_id, unique, place, ttl_ms)
   if unique ~= '' then
     local key = prefix .. 'unique:' .. unique
     if holds_unique(key, job) then redis.pcall('SET', key, place .. ' ' .. job, 'PX', ttl_ms) end
+    -- A job with this id may have been taken out of `scheduled` before; this one is there.
+    if place == 'scheduled' then redis.pcall('DEL', prefix .. 'void:' .. job) end
   end
 end
 
