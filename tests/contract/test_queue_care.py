@@ -12,7 +12,7 @@ from workd import wire
 from workd.broker import keys
 from workd.broker.ops import Admit, Admitted
 from workd.broker.queues import Paused
-from workd.client import scripts
+from workd.client import cancelling, scripts
 from workd.client.queue_care import MOVE_SLICE, MOVER, SLICE, Moved, Purged
 from workd.errors import InvalidJobError, SettingsError
 from workd.retry import Counters
@@ -446,3 +446,33 @@ async def test_a_job_whose_id_was_purged_before_holds_its_unique_key_when_it_is_
         [other] = await fetched(session, client, message())
         again = Admit(other.entry_id, other.entry_id, has_producer_id=False, unique="of the task")
         assert await session.admit(QUEUE, [again]) == [Admitted.DUPLICATE]
+
+
+@pytest.mark.parametrize("way", ["purge", "move", "cancel"])
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_key_of_a_scheduled_job_that_has_become_due_is_free_once_it_is_out_of_the_stream(
+    store: Store, way: str, own: bool
+) -> None:
+    store.need_one_server()
+    client = store.client()
+    raw = message(unique="key") if own else message()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [entry] = await fetched(session, client, raw)
+        mine = Admit(entry.entry_id, entry.entry_id, has_producer_id=False, unique="key")
+        assert await session.admit(QUEUE, [mine]) == [Admitted.RUN]
+        await session.settle(QUEUE, [readd(entry, due_ms=5, unique="key")])
+        await session.move_due(QUEUE)
+        match way:
+            case "purge":
+                assert queue_care(store).purge(QUEUE) == Purged(1)
+            case "move":
+                assert queue_care(store).move(QUEUE, OTHER) == Moved(1)
+            case _:
+                job_id, [entry_id] = entry.entry_id, stream_ids(client)
+                verb, source, *rest = cancelling.command(QUEUE, job_id, entry_id, "", whole_script=True)
+                client.execute_command(verb, str(source).replace("#!lua", "--lua", 1), *rest)
+        assert stream_ids(client) == []
+        [other] = await fetched(session, client, message())
+        again = Admit(other.entry_id, other.entry_id, has_producer_id=False, unique="key")
+        assert await session.admit(QUEUE, [again]) == [Admitted.RUN]

@@ -110,6 +110,13 @@ local function finish(said, place, n, enqueued_ms)
   redis.pcall('DEL', prefix .. 'cancel:' .. job)
 end
 
+-- A unique key of a job that was scheduled says so until the job is admitted again; one that its task made only daemons know.
+-- `admit` finds that it is void.
+local function void(said, ms)
+  if said.unique then return end
+  redis.pcall('SET', prefix .. 'void:' .. job, '1', 'PX', string.format('%.0f', ms + claim_ms), 'GET')
+end
+
 local function fields_of(pairs_of_fields)
   local fields = {}
   for i = 1, #pairs_of_fields, 2 do fields[pairs_of_fields[i]] = pairs_of_fields[i + 1] end
@@ -150,6 +157,7 @@ local function cancel_entry(entry, fields)
   if not said then return leave_to_a_daemon(entry, fields) end
   local failure = finish(said, entry, fields.n or '', tonumber(fields.t) or tonumber(string.match(entry, '^%d+')))
   if failure then return failure end
+  if fields.n then void(said, 0) end
   remove(entry)
   return {'cancelled', ''}
 end
@@ -172,10 +180,7 @@ local function cancel_member(member, score)
   end
   local failure = finish(said, 'scheduled', n, tonumber(t))
   if failure then return failure end
-  if not said.unique then  -- it may hold one all the same that only daemons know: `admit` finds that it is void
-    local until_ms = math.max(0, (tonumber(score) or 0) - now_ms) + claim_ms
-    redis.pcall('SET', prefix .. 'void:' .. job, '1', 'PX', string.format('%.0f', until_ms), 'GET')
-  end
+  void(said, math.max(0, (tonumber(score) or 0) - now_ms))
   redis.call('ZREM', scheduled, member)
   return {'cancelled', ''}
 end

@@ -196,7 +196,8 @@ class QueueCare:
 
     def _remove(self, queue: str, mover: str, entry_ids: Sequence[bytes]) -> int:
         names = (keys.stream(queue), keys.leases(queue))
-        removed: int = scripts.call(self._link, "move_out", names, keys.GROUP, mover, MOVER_LEASE_MS, *entry_ids)
+        terms = (keys.GROUP, mover, MOVER_LEASE_MS, keys.prefix(queue), keys.CLAIM_MS)
+        removed: int = scripts.call(self._link, "move_out", names, *terms, *entry_ids)
         return removed
 
     def _move_scheduled(self, queue: str, to: str, progress: Callable[[Moved], object]) -> Moved:

@@ -92,6 +92,13 @@ local function leave(message, job, n, t, signature, place)
   if get(seen) == place then redis.call('SET', seen, again, 'PX', claim_ms) end
 end
 
+-- A unique key of a job that was scheduled says so until the job is admitted again, and may be one that its task made and
+-- that only daemons know.
+local function void(job, score)
+  local ms = math.max(0, tonumber(score) - time[1] * 1000) + claim_ms
+  if ms < 1e15 then redis.pcall('SET', prefix .. 'void:' .. job, '1', 'PX', string.format('%.0f', ms), 'GET') end
+end
+
 local function ms_of(entry) return tonumber(string.match(entry, '^%d+')) end
 
 local function throw_away(entry, fields)
@@ -104,6 +111,7 @@ local function throw_away(entry, fields)
   else
     tell(told, job, n, tonumber(t) or ms_of(entry))
     release(told, job, entry)
+    if value_of(fields, 'n') then void(job, 0) end
   end
   redis.call('XACK', stream, group, entry)
   redis.call('XDEL', stream, entry)
@@ -149,11 +157,6 @@ local function purge_queued()
   end
 end
 
-local function void(job, score)
-  local ms = math.max(0, tonumber(score) - time[1] * 1000) + claim_ms
-  if ms < 1e15 then redis.pcall('SET', prefix .. 'void:' .. job, '1', 'PX', string.format('%.0f', ms), 'GET') end
-end
-
 local function purge_member(member, score)
   local _, last, id_bytes, signature_bytes, n, t = string.find(member, '^(%d+):(%d+):([%d ]+):(%d+):')
   if last and last + id_bytes + signature_bytes <= #member then
@@ -166,7 +169,7 @@ local function purge_member(member, score)
     else
       tell(told, job, n, tonumber(t))
       release(told, job, 'scheduled')
-      if not text_in(told, 'unique') then void(job, score) end  -- its task may have made it unique: only daemons know
+      if not text_in(told, 'unique') then void(job, score) end
     end
   end
   redis.call('ZREM', scheduled, member)
