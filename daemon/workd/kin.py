@@ -44,7 +44,7 @@ def ids_of(envelope: Envelope, job_id: str) -> tuple[str, ...]:
     """Return the ids beside its own by which a job is cancelled; never empty for a job that has kin."""
     ids = () if envelope.group is None else (envelope.group.id,)
     if envelope.chain is not None:
-        return (*ids, envelope.chain.id)
+        return (*ids, _name_in(envelope.chain.queue, envelope.chain.id))
     return ids or (job_id,)
 
 
@@ -125,9 +125,12 @@ def finished(flight: Flight, item: Finish, status: Status, value: bytes | None, 
     following = flight.following
     if status is Status.SUCCEEDED and following is not None:
         item = item._replace(outcome=None, result_ttl_s=0.0, reply_to=None)
+        kin = Kin(flight.job_id, chain=name_of(flight))
         if following.queue == flight.entry.queue:
-            return item._replace(kin=Kin(flight.job_id, following=following.message))
-        return item._replace(kin=Kin(flight.job_id, post=Post(following.queue, following.id, following.message)))
+            return item._replace(kin=kin._replace(following=following.message, course=f"= {following.id}"))
+        name = _name_in(None if following.queue == home_of(flight) else home_of(flight), chain_id_of(flight))
+        post = Post(following.queue, following.id, following.message, chain=name)
+        return item._replace(kin=kin._replace(post=post, course=f"> {following.queue}"))
     kin = _end(flight, status, value, error)
     if home_of(flight) == flight.entry.queue:
         return item._replace(kin=kin)
@@ -156,10 +159,13 @@ def post_of(settlement: Settlement | None) -> Post | None:
 
 def _end(flight: Flight, status: Status, value: bytes | None, error: bytes | None) -> Kin:
     outcome_id = outcome_id_of(flight)
-    group = flight.envelope.group if flight.envelope is not None else None
+    envelope = flight.envelope
+    group = envelope.group if envelope is not None else None
+    is_step = envelope is not None and (envelope.chain is not None or bool(envelope.then))
+    chain = name_of(flight) if is_step else ""
     if group is None:
-        return Kin(outcome_id)
-    kin = Kin(outcome_id, group.id, group.index, status is Status.SUCCEEDED)
+        return Kin(outcome_id, chain=chain)
+    kin = Kin(outcome_id, group.id, group.index, status is Status.SUCCEEDED, chain=chain)
     if not group.outcomes:
         return kin
     head = to_json({"id": outcome_id, "status": status.value})[:-1]
@@ -167,11 +173,11 @@ def _end(flight: Flight, status: Status, value: bytes | None, error: bytes | Non
     return kin._replace(head=head, body=body)
 
 
-def _told_at_home(flight: Flight, item: Finish | Bury) -> Post | None:
-    if item.outcome is None:
-        return None
-    post = Post(home_of(flight), chain_id_of(flight), outcome=item.outcome)
-    return post._replace(result_ttl_s=item.result_ttl_s, reply_to=item.reply_to)
+def _told_at_home(flight: Flight, item: Finish | Bury) -> Post:
+    """Bring the end home, also where nobody asked for the outcome: the chain's id is free again in a while."""
+    chain_id = chain_id_of(flight)
+    post = Post(home_of(flight), chain_id, outcome=item.outcome or b"", chain=chain_id)
+    return post._replace(result_ttl_s=item.result_ttl_s if item.outcome else 0.0, reply_to=item.reply_to)
 
 
 def _short(error: bytes | None) -> bytes:
@@ -200,6 +206,17 @@ def home_of(flight: Flight) -> str:
     return flight.entry.queue if chain is None or chain.queue is None else chain.queue
 
 
+def name_of(flight: Flight) -> str:
+    """Return the chain's name in the queue where this step is."""
+    chain = flight.envelope.chain if flight.envelope is not None else None
+    return _name_in(None if chain is None else chain.queue, chain_id_of(flight))
+
+
+def _name_in(home: str | None, chain_id: str) -> str:
+    """Name a chain in a queue; `home` is where it began, if not there: jobs there may have the same id."""
+    return chain_id if home is None else f"{home}:{chain_id}"
+
+
 def index_of(envelope: Envelope) -> int:
     """Return which step it is, from 0."""
     return 0 if envelope.chain is None else envelope.chain.index
@@ -207,7 +224,7 @@ def index_of(envelope: Envelope) -> int:
 
 def _step_id(home: str, queue: str, chain_id: str, index: int) -> str:
     """Name a step, the same each time; in another queue after ours too, since another chain may have the same id."""
-    base = chain_id if queue == home else f"{home}:{chain_id}"
+    base = _name_in(None if queue == home else home, chain_id)
     if len(base) + len(f".{index}") > MAX_ID_CHARS:
         base = hashlib.sha256(base.encode()).hexdigest()
     return f"{base}.{index}"

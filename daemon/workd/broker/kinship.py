@@ -20,6 +20,8 @@ class Post(NamedTuple):
     outcome: bytes = b""
     result_ttl_s: float = 0.0
     reply_to: str | None = None
+    chain: str = ""
+    """The chain's name in that queue."""
 
 
 class Kin(NamedTuple):
@@ -37,6 +39,10 @@ class Kin(NamedTuple):
     following: bytes = b""
     """The next step, a message for the same queue."""
     post: Post | None = None
+    chain: str = ""
+    """The chain's name in the job's queue; empty if it is in none."""
+    course: str = ""
+    """Where the chain is from now on: `= <step id>` in this queue, `> <queue>` in another; empty: it has ended."""
 
 
 def pack(entry_id: str, kin: Kin | None) -> tuple[Argument, ...]:
@@ -44,4 +50,5 @@ def pack(entry_id: str, kin: Kin | None) -> tuple[Argument, ...]:
     if kin is None:
         return ()
     how = b"succeeded" if kin.succeeded else b"failed"
-    return ("k", entry_id, kin.result_id, kin.group_id, kin.member, how, kin.head, kin.body, kin.following)
+    end = (kin.head, kin.body, kin.following, kin.chain, kin.course)
+    return ("k", entry_id, kin.result_id, kin.group_id, kin.member, how, *end)

@@ -12,6 +12,8 @@
 --   cancelled  it will never start, and its outcome is recorded
 --   asked      a daemon has it, or will have it soon, and stops it
 --   ended      it had ended before
+--   elsewhere  it is a chain that has gone on in another queue: go on there, under its name there. Where to go on looking
+--              is that queue then
 --   unknown    no trace of it (so far, if there is more to look at); the wish is kept, should it come
 --
 -- Invariant: an outcome is written only for a job that is taken out of the queue in the same run of this script, and
@@ -22,6 +24,7 @@
 local stream, scheduled = KEYS[1], KEYS[2]
 local prefix, queue, group, job, hint, go_on = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local wish_ms, seen_ms, claim_ms, kept_ms, channel, waiting = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local sought = job  -- among the scheduled: of a chain, the step that it is at
 local SCANS, SCAN_MEMBERS = 10, 1000
 local READS, READ_ENTRIES, READ_BYTES = 20, 50, 1048576
 local MAX_TTL_S = 10 * 366 * 86400
@@ -171,7 +174,7 @@ end
 
 local function cancel_member(member, score)
   local _, last, id_bytes, signature_bytes, n, t = string.find(member, '^(%d+):(%d+):([%d ]+):(%d+):')
-  if not last or string.sub(member, last + 1, last + id_bytes) ~= job then return nil end
+  if not last or string.sub(member, last + 1, last + id_bytes) ~= sought then return nil end
   local said = understood(string.sub(member, last + id_bytes + signature_bytes + 1))
   if not said then  -- due now: whoever moves and fetches it is told
     local failure = wish(claim_ms)
@@ -186,7 +189,7 @@ local function cancel_member(member, score)
 end
 
 local function scan_scheduled(cursor)
-  local pattern = #job .. ':*:' .. string.gsub(job, '[%[%]%*%?%^%\\%-]', '\\%0') .. '*'
+  local pattern = #sought .. ':*:' .. string.gsub(sought, '[%[%]%*%?%^%\\%-]', '\\%0') .. '*'
   for _ = 1, SCANS do
     local page = redis.pcall('ZSCAN', scheduled, cursor, 'MATCH', pattern, 'COUNT', SCAN_MEMBERS)
     if failed(page) then return {'unknown', 's-'} end
@@ -220,10 +223,24 @@ local function read_stream(start)
   return {'unknown', 's' .. start}
 end
 
+-- The steps of a chain are told by the wish under the chain's id, wherever they are; one that is scheduled is made due.
+local function cancel_chain(where, at)
+  if go_on == '' then
+    local failure = wish(claim_ms)
+    if failure then return failure end
+  end
+  if where == '>' then return {'elsewhere', at} end
+  sought = at
+  local answer = scan_scheduled(go_on == '' and '0' or string.sub(go_on, 2))
+  return string.sub(answer[2], 1, 1) == 'z' and answer or {'asked', ''}
+end
+
+local place = get(prefix .. 'seen:' .. job)
+local where, at = string.match(place or '', '^chain %S+ ([=>]) (.*)$')
+if where then return cancel_chain(where, at) end
 if string.sub(go_on, 1, 1) == 'z' then return scan_scheduled(string.sub(go_on, 2)) end
 if string.sub(go_on, 1, 1) == 's' then return read_stream(string.sub(go_on, 2)) end
 
-local place = get(prefix .. 'seen:' .. job)
 if place == 'done' then return {'ended', ''} end
 local answer = look_at(place)
 if answer then return answer end

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workd.client.link import Link
     from workd.client.outcomes import CancelState
 
+MAX_HOPS = 100  # a chain may go through that many queues; where each still says that it has gone on, that is a circle
 KEPT_MS = 3_600_000  # of the outcome of a job whose message does not say; what its task says, only daemons know
 
 
@@ -43,15 +44,24 @@ class _Search:
         self._job = job
         self._end_s = time.monotonic() + deadline_s
         self._go_on = ""
+        self._queue = job.queue
+        self._hops = 0
 
     def next(self, *, whole_script: bool = False) -> Command:
         """Return the command of the next step."""
-        job = self._job
-        return command(job.queue, job.id, job.entry_id, self._go_on, whole_script=whole_script)
+        job, queue = self._job, self._queue
+        if queue == job.queue:
+            return command(queue, job.id, job.entry_id, self._go_on, whole_script=whole_script)
+        return command(queue, f"{job.queue}:{job.id}", "", self._go_on, whole_script=whole_script)
 
     def take(self, answer: list[bytes]) -> CancelState | None:
         """Take a step's answer; None if there is more to look at."""
         word, self._go_on = (part.decode() for part in answer)
+        if word == "elsewhere":  # a chain
+            self._queue, self._go_on, self._hops = self._go_on, "", self._hops + 1
+            return "asked" if self._hops > MAX_HOPS else None
+        if self._hops and word == "unknown" and not self._go_on:
+            return "asked"  # it is on its way there
         if not self._go_on or word != "unknown":
             return cast("CancelState", word)
         # The wish is kept there, whether or not the job would have been found.

@@ -8,7 +8,7 @@
 -- Returns {-1} when fenced, else a number per job: 0 run, 1 duplicate, 2 cancelled, 3 a claim of it holds another type
 --
 -- Invariant: a claim says where its job is. `seen:<id>` holds the entry id, `scheduled` or, for a while after the outcome,
--- `done`; `unique:<key>` holds the same, a space and the job's id. The same entry is the same job (history, takeover). A
+-- `done`, or `chain …` (see settle.lua) while the chain with this id goes on; `unique:<key>` holds the same, a space and the job's id. The same entry is the same job (history, takeover). A
 -- claim whose entry is not in the stream any more belongs to nobody: every script that removes an entry moves or releases
 -- its claims; nor does a claim of a scheduled job that was taken out (`void:<id>`). So asking twice gives the same answer. A claim of another type is somebody else's: it stays, and only the
 -- job that needs it is held back.
@@ -22,6 +22,12 @@ if not redis.call('HGET', leases, me) then return {-1} end
 
 local function is_gone(place)
   if place == 'scheduled' or place == 'done' then return false end
+  local first, step = string.match(place, '^chain (%S+) = (.*)$')
+  if step then  -- where its step is, if that was here once, or else in the entry that it began as
+    place = redis.pcall('GET', prefix .. 'seen:' .. step)
+    if place == 'scheduled' or place == 'done' or type(place) == 'table' then return false end
+    place = place or first
+  end
   local row = redis.pcall('XRANGE', stream, place, place)  -- an error: it never was an entry id, so not our writing
   return row.err == nil and row[1] == nil
 end

@@ -11,6 +11,7 @@
 
 local FORGET_MS = 60000  -- a record outlives its group by this at least, so that late members find it ended
 local ASK_CHUNK = 1000
+local MAX_MEMBERS = 100000  -- as in a message; anybody may have written the record
 
 local function group_problem(key, reply)
   if type(reply) == 'table' and reply.err then return key .. ': ' .. tostring(reply.err) end
@@ -24,6 +25,7 @@ end
 -- The outcomes of all members as one JSON array, null for each that has none.
 local function outcomes_json(key, added)
   local parts = {}
+  added = math.min(added, MAX_MEMBERS)
   for first = 0, added - 1, ASK_CHUNK do
     local names = {}
     for index = first, math.min(first + ASK_CHUNK, added) - 1 do names[#names + 1] = index end
@@ -65,7 +67,9 @@ local function end_group(prefix, id)
     if wrong then return wrong end
   end
   if record[9] and record[9] ~= '' then
-    local stream = prefix .. 'stream'
+    local stream, seen = prefix .. 'stream', prefix .. 'seen:' .. id .. '.end'
+    -- It comes once, for this group: what is done under its id is the callback of an earlier group of the same id.
+    if redis.pcall('GET', seen) == 'done' then redis.call('DEL', seen) end
     local wrong = group_problem(stream,
       redis.pcall('XADD', stream, '*', 'm', record[9] .. summary .. (record[10] or '')))
     if wrong then return wrong end

@@ -37,7 +37,7 @@ end
 -- The message as a table; empty if it is no JSON object or says nothing that matters here.
 local function read(message)
   local matters = string.find(message, '\\', 1, true)
-  for _, word in ipairs({'"id"', '"unique"', '"re', '"group"', '"then"'}) do
+  for _, word in ipairs({'"id"', '"unique"', '"re', '"group"', '"then"', '"chain"'}) do
     matters = matters or string.find(message, word, 1, true)
   end
   if not matters then return {} end
@@ -80,7 +80,9 @@ local function tell(told, job, n, enqueued_ms)
   end
 end
 
-local function has_kin(told) return type(told.group) == 'table' or type(told['then']) == 'table' end
+local function has_kin(told)
+  return type(told.group) == 'table' or type(told['then']) == 'table' or type(told.chain) == 'table'
+end
 
 -- Cancel a job and leave its end to a daemon; `place` is where its claims say that it is.
 local function leave(message, job, n, t, signature, place)

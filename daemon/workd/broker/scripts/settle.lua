@@ -14,7 +14,8 @@
 --           message fields reason error task attempts deliveries signature        dead
 --         a entry job message n t signature due_ms has_id unique                  back to the stream, or scheduled
 --       before f or d, for a job of a group or a chain:
---         k entry result_id group index how head body next                        see groups.lua; next: a message
+--         k entry result_id group index how head body next chain course           see groups.lua; next: a message;
+--           chain: its name in this queue; course: where it is then, '= step' or '> queue', '' at its end
 -- Returns {1} when fenced, else {0, skipped, lost replies, score of the next scheduled job or '',
 --   entry, error, entry, error, ...}
 --
@@ -22,6 +23,9 @@
 -- twice. Nothing is rolled back in a script, so every write may fail without harm: those that can be repeated come
 -- first (the result), the one that cannot (dead letter, re-added entry) after them, then what may be lost (reply),
 -- and last, for the jobs whose writes all went well, XACK and XDEL. No key of another type is overwritten.
+-- While a chain goes on, `seen:<chain>` says where it is (`chain <entry> = <step>`, `chain - > <queue>`), so that it can be
+-- cancelled by its id, and so that its id stays taken; with its end goes the wish that it be cancelled, or a later job of the
+-- same id would be cancelled for it.
 
 local stream, leases, scheduled, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, me, prefix = ARGV[1], ARGV[2], ARGV[3]
@@ -151,22 +155,54 @@ end
 local function tell_kin(k)
   local id, index, how, head, body, following = unpack(ARGV, k + 3, k + 8)
   local wrong = id ~= '' and count_member(prefix, id, index, how, head, body)
-  if not wrong and following ~= '' then wrong = problem(stream, redis.pcall('XADD', stream, '*', 'm', following)) end
-  return wrong
+  local entry = '-'
+  if not wrong and following ~= '' then
+    entry = redis.pcall('XADD', stream, '*', 'm', following)
+    wrong = problem(stream, entry)
+  end
+  return wrong, entry
+end
+
+local function remove_text(key)
+  if get(key) then redis.call('DEL', key) end
+end
+
+-- Say where a chain is now.
+local function note_course(k, job, next_entry)
+  local chain, course = ARGV[k + 9], ARGV[k + 10]
+  if chain == '' then return end
+  local seen = prefix .. 'seen:' .. chain
+  if course ~= '' then
+    redis.pcall('SET', seen, 'chain ' .. next_entry .. ' ' .. course, 'PX', claim_ms, 'GET')
+    return
+  end
+  if string.sub(get(seen) or '', 1, 6) == 'chain ' then redis.call('SET', seen, 'done', 'PX', seen_ms) end
+  remove_text(prefix .. 'cancel:' .. chain)
+  remove_text(prefix .. 'cancel:' .. job)
+end
+
+-- A step whose id another job has, and that its chain has come to all the same: nobody else will tell the chain's end.
+local function is_where_its_chain_is(entry, k)
+  if not k or ARGV[k + 9] == '' then return false end
+  local place, wanted = get(prefix .. 'seen:' .. ARGV[k + 9]), 'chain ' .. entry .. ' '
+  return place ~= nil and string.sub(place, 1, #wanted) == wanted
 end
 
 local function finish(i, entry, k)
   local job, outcome, ttl_ms, reply_to, has_id, unique = unpack(ARGV, i + 2, i + 7)
   local ours = ARGV[i] == 'd' or ARGV[i + 8] == '' or has_id == '' or get(prefix .. 'seen:' .. job) == entry
+    or is_where_its_chain_is(entry, k)
+  local next_entry
   local wrong = ours and ttl_ms ~= '0' and keep(k and ARGV[k + 2] or job, outcome, ttl_ms)
-  if not wrong and k and ours then wrong = tell_kin(k) end
+  if not wrong and k and ours then wrong, next_entry = tell_kin(k) end
   if not wrong and ARGV[i] == 'd' then wrong = bury(i) end
   if wrong then return wrong end
   if ours or not k then answer(reply_to, outcome) end  -- of a step that came twice nobody hears
   release(entry, job, has_id, unique)
+  if k and ours then note_course(k, job, next_entry) end
 end
 
-local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10, k = 9}
+local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10, k = 11}
 local RECORD = {
   x = function() end,
   r = function(i) return keep(ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end,

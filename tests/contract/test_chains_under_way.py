@@ -1,0 +1,166 @@
+"""What a chain's own id is good for while it goes on, on every store: it is cancelled by it, and nobody else has it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from support.caring import queue_care
+from support.jobs import OUTCOME, QUEUE, bury, fetched, finish, readd, stream_ids
+from support.stores import Store
+from workd.broker import keys
+from workd.broker.entries import Entry
+from workd.broker.kinship import Kin, Post
+from workd.broker.ops import Admit, Admitted
+from workd.broker.session import Session
+from workd.client import cancelling
+from workd.client.queue_care import Purged
+
+STEP = b'{"task":"b","id":"j.1","chain":{"id":"j","index":1}}'
+ON = Kin("j", following=STEP, chain="j", course="= j.1")
+AWAY = Kin("j", post=Post("images", "default:j.1", STEP), chain="j", course="> images")
+END = Kin("j", chain="j")
+STOPPED = Admit("", "j", has_producer_id=False)
+
+
+def first(entry: Entry) -> Admit:
+    return Admit(entry.entry_id, "j", has_producer_id=True)
+
+
+def asked(client: Any, job_id: str, go_on: str = "") -> list[str]:
+    """Call the script once; return its word and where to go on."""
+    verb, source, *rest = cancelling.command(QUEUE, job_id, "", go_on, whole_script=True)
+    source = str(source).replace("#!lua", "--lua", 1)  # fakeredis does not know that line
+    return [part.decode() for part in client.execute_command(verb, source, *rest)]
+
+
+async def first_done(session: Session, client: Any, kin: Kin = ON, message: bytes = b"1") -> Entry:
+    """Have the first step of a chain called `j` end."""
+    await session.register(QUEUE)
+    [entry] = await fetched(session, client, message)
+    assert await session.admit(QUEUE, [first(entry)]) == [Admitted.RUN]
+    await session.settle(QUEUE, [finish(entry, job_id="j", has_producer_id=True, outcome=None, kin=kin)])
+    return entry
+
+
+async def step_of(session: Session) -> Entry:
+    [entry] = await session.fetch([QUEUE], 1, 0)
+    assert await session.admit(QUEUE, [Admit(entry.entry_id, "j.1", has_producer_id=True)]) == [Admitted.RUN]
+    return entry
+
+
+async def test_a_chain_that_has_gone_on_is_cancelled_by_its_id_and_has_not_ended(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client)
+        assert asked(client, "j") == ["asked", ""]
+        await step_of(session)
+        assert await session.admit(QUEUE, [STOPPED]) == [Admitted.CANCELLED]
+    assert client.pttl(keys.cancel(QUEUE, "j")) > 20 * 86_400_000, "its next step may be due in weeks"
+
+
+async def test_its_scheduled_step_is_due_at_once_when_it_is_cancelled(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client)
+        entry = await step_of(session)
+        due_ms = await session.now_ms() + 7 * 86_400_000
+        await session.settle(QUEUE, [readd(entry, job_id="j.1", has_producer_id=True, due_ms=due_ms)])
+        client.zadd(keys.scheduled(QUEUE), {f"n{number}": due_ms for number in range(30_000)})
+        word, go_on = asked(client, "j")
+        while word == "unknown":
+            word, go_on = asked(client, "j", go_on)
+        assert (word, go_on) == ("asked", "")
+        [(member, score)] = client.zrange(keys.scheduled(QUEUE), 0, 0, withscores=True)
+    assert score == 0
+    assert member.endswith(STEP)
+
+
+async def test_of_a_chain_in_another_queue_its_own_says_where_it_is(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client, AWAY)
+        assert asked(client, "j") == ["elsewhere", "images"]
+        # In the other queue, which is this one now, it has another name.
+        assert await session.post(Post(QUEUE, "other:j.1", STEP, chain="other:j")) == ""
+        assert asked(client, "other:j") == ["asked", ""]
+        assert await session.post(Post(QUEUE, "j", outcome=OUTCOME, chain="j")) == ""
+    assert asked(client, "j") == ["ended", ""]
+    assert client.get(keys.seen(QUEUE, "j")) == b"done"
+    assert not client.exists(keys.cancel(QUEUE, "j"))
+
+
+async def test_its_id_stays_taken_until_its_end(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client)
+        step = await step_of(session)
+        [again] = await fetched(session, client, b"2")
+        second = [first(again)]
+        assert await session.admit(QUEUE, second) == [Admitted.DUPLICATE]
+        await session.settle(QUEUE, [bury(step, job_id="j.1", has_producer_id=True, kin=END)])
+        assert await session.admit(QUEUE, second) == [Admitted.DUPLICATE]
+        assert client.get(keys.seen(QUEUE, "j")) == b"done"
+        client.delete(keys.seen(QUEUE, "j"))  # an hour later
+        assert await session.admit(QUEUE, second) == [Admitted.RUN]
+
+
+async def test_a_chain_whose_step_is_gone_does_not_keep_its_id(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client)
+        await session.fetch([QUEUE], 1, 0)
+        [again] = await fetched(session, client, b"2")
+        client.xdel(keys.stream(QUEUE), *(entry for entry in stream_ids(client) if entry != again.entry_id))
+        assert await session.admit(QUEUE, [first(again)]) == [Admitted.RUN]
+
+
+@pytest.mark.parametrize("at_end", [finish, bury])
+async def test_the_wish_that_a_chain_be_cancelled_ends_with_it(store: Store, at_end: Any) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client)
+        step = await step_of(session)
+        asked(client, "j")
+        client.set(keys.cancel(QUEUE, "j.1"), 1)
+        await session.settle(QUEUE, [at_end(step, job_id="j.1", has_producer_id=True, kin=END)])
+        assert await session.admit(QUEUE, [STOPPED]) == [Admitted.RUN]
+    assert not client.exists(keys.cancel(QUEUE, "j"), keys.cancel(QUEUE, "j.1"))
+
+
+async def test_a_chain_whose_steps_id_another_job_has_is_told_to_have_ended(store: Store) -> None:
+    client = store.client()
+    client.set(keys.seen(QUEUE, "j.1"), "done")
+    async with store.session() as session:
+        await first_done(session, client)
+        [step] = await session.fetch([QUEUE], 1, 0)
+        assert await session.admit(QUEUE, [Admit(step.entry_id, "j.1", True)]) == [Admitted.DUPLICATE]
+        await session.settle(QUEUE, [finish(step, job_id="j.1", has_producer_id=True, duplicate=True, kin=END)])
+    assert client.get(keys.result(QUEUE, "j")) == OUTCOME
+    assert client.get(keys.seen(QUEUE, "j.1")) == b"done"
+
+
+async def test_a_key_of_another_type_where_the_place_would_be_holds_nothing_up(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [entry] = await fetched(session, client, b"1")
+        client.rpush(keys.seen(QUEUE, "j"), "x")
+        client.rpush(keys.cancel(QUEUE, "j"), "x")
+        await session.settle(QUEUE, [finish(entry, job_id="j", kin=ON)])
+        step = await step_of(session)
+        await session.settle(QUEUE, [finish(step, job_id="j.1", has_producer_id=True, kin=END)])
+    assert client.lrange(keys.seen(QUEUE, "j"), 0, -1) == client.lrange(keys.cancel(QUEUE, "j"), 0, -1) == [b"x"]
+    assert stream_ids(client) == []
+
+
+async def test_the_last_step_of_a_chain_that_is_purged_is_left_to_a_daemon(store: Store) -> None:
+    client = store.client()
+    last = json.loads(STEP) | {"result_ttl": 60}
+    async with store.session() as session:
+        await first_done(session, client, ON._replace(following=json.dumps(last).encode()))
+        assert queue_care(store).purge(QUEUE) == Purged(queued=1)
+        [step] = await session.fetch([QUEUE], 1, 0)
+        assert step.id == "j.1"
+        assert await session.admit(QUEUE, [Admit(step.entry_id, "j.1", True)]) == [Admitted.CANCELLED]
+    assert not client.exists(keys.result(QUEUE, "j.1"))

@@ -1,0 +1,98 @@
+"""Cancelling chains by their id, wherever they are, with a real daemon on a real server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support import group_tasks as t
+from support.daemons import DaemonProcess
+from support.servers import Server, valkey_binary
+from support.waiting import eventually
+from workd import AsyncClient, Client, step
+from workd.broker import keys
+from workd.errors import JobCancelledError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with one daemon on it, that serves two queues."""
+    directory = tmp_path_factory.mktemp("daemon")
+    modules, queues = ("support.group_tasks",), "default,images"
+    with (
+        Server(valkey_binary()) as server,
+        DaemonProcess(server.url, directory, modules=modules, queues=queues, lease_s=1.5, cancel_grace_s=0.2) as daemon,
+    ):
+        daemon.wait_ready()
+        yield server
+        daemon.term()
+        assert daemon.wait() == 0
+
+
+@pytest.fixture
+def client(running: Server) -> Iterator[Client]:
+    """A producer."""
+    with Client(running.url) as client:
+        yield client
+
+
+def exists(running: Server, key: str) -> None:
+    with running.client() as connection:
+        eventually(lambda: connection.exists(key))
+
+
+def test_one_with_an_id_of_its_own_is_cancelled_by_it_and_the_id_is_good_for_another_later(
+    client: Client, running: Server, tmp_path: Path
+) -> None:
+    never = str(tmp_path / "never")
+    work = step(t.double, 1).with_options(id="mine").after(t.wait_for, never).then(t.double)
+    handle = client.enqueue_chain(work)
+    exists(running, keys.seen("default", "mine.1"))
+    assert client.cancel("mine") == "asked"
+    with pytest.raises(JobCancelledError, match="step 2 of 3"):
+        handle.get(10)
+    assert client.cancel("mine") == "ended"
+    with running.client() as connection:
+        # An hour later:
+        connection.delete(keys.seen("default", "mine"), keys.seen("default", "mine.1"), keys.result("default", "mine"))
+    (tmp_path / "never").touch()
+    assert client.enqueue_chain(work).get(10) == 0
+
+
+def test_a_step_in_another_queue_is_cancelled_by_the_id_in_the_chains_own(
+    client: Client, running: Server, tmp_path: Path
+) -> None:
+    images = step(t.double, 1).after(t.wait_for, str(tmp_path / "never")).with_options(queue="images")
+    handle = client.enqueue_chain(images.then(t.double))
+    exists(running, keys.seen("images", f"default:{handle.id}.1"))
+    assert handle.cancel() == "asked"
+    with pytest.raises(JobCancelledError, match="step 2 of 3"):
+        handle.get(10)
+    assert handle.cancel() == "ended"
+
+
+def test_a_step_that_waits_for_its_time_is_cancelled_at_once(client: Client, running: Server) -> None:
+    for queue in ("default", "images"):
+        later = step(t.double, 1).then(t.double).with_options(delay_s=3600, queue=queue)
+        handle = client.enqueue_chain(later)
+        with running.client() as connection:
+            eventually(lambda queue=queue: connection.zcard(keys.scheduled(queue)))
+        assert handle.cancel() == "asked"
+        with pytest.raises(JobCancelledError, match="step 2 of 2"):
+            handle.get(10)
+
+
+async def test_an_asynchronous_client_cancels_it_in_another_queue_too(running: Server) -> None:
+    async with AsyncClient(running.url) as client:
+        later = step(t.double, 1).then(t.double).with_options(delay_s=3600, queue="images")
+        handle = await client.enqueue_chain(later)
+        with running.client() as connection:
+            eventually(lambda: connection.zcard(keys.scheduled("images")))
+        assert await handle.cancel() == "asked"
+        with pytest.raises(JobCancelledError, match="step 2 of 2"):
+            await handle.get(10)
