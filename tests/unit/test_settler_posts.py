@@ -141,3 +141,21 @@ async def test_a_next_step_does_not_wait_for_company(desk: Desk, monkeypatch: py
             desk.put(number, Kin("c", following=b"{}"))
             await desk.settler.wait_empty()
     assert len(session.calls) == 3
+
+
+async def test_the_next_steps_of_chains_count_in_the_size_of_a_batch_though_no_outcome_goes_with_them(
+    desk: Desk,
+) -> None:
+    session = FakeSession()
+    large = b"x" * (module.MAX_BATCH_BYTES // 2 - 1000)
+    ties = [Kin("c", following=large), Kin("c", post=Post("images", "c.1", large)), Kin("c", following=large)]
+    for number, tie in enumerate(ties):
+        job = desk.put(number, tie)
+        assert isinstance(job.settlement, Finish)
+        desk.settler.drop(QUEUE, [job])
+        desk.settler.put(job, job.settlement._replace(outcome=None))
+    assert desk.settler.unsettled_bytes == 3 * len(large + b"}")
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert [call for call in session.calls if call.startswith("settle")] == ["settle 0-0 1-0", "settle 2-0"]
+    assert desk.settler.unsettled_bytes == 0
