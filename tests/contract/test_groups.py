@@ -359,3 +359,37 @@ async def test_garbage_in_a_record_harms_neither_the_member_nor_its_neighbours(s
         reply = await session.settle(QUEUE, [member(one, 0), finish(two)])
     assert [entry_id for entry_id, _ in reply.failed] == [one.entry_id]  # it is kept until a person has looked
     assert client.get(keys.result(QUEUE, two.entry_id)) == OUTCOME
+
+
+async def test_a_group_of_an_id_that_was_cancelled_before_is_not_cancelled_for_it(store: Store) -> None:
+    client = store.client()
+    client.set(keys.cancel(QUEUE, GROUP), 1)
+    enqueue(client, group_of(1))
+    async with store.session() as session:
+        await session.register(QUEUE)
+        assert await session.admit(QUEUE, [Admit("", GROUP, has_producer_id=False)]) == [Admitted.RUN]
+
+
+async def test_the_callback_of_a_group_is_no_duplicate_of_an_earlier_groups(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        for place, verdict in (("done", Admitted.RUN), ("scheduled", Admitted.DUPLICATE)):
+            client.delete(RECORD)
+            client.set(keys.seen(QUEUE, f"{GROUP}.end"), place)
+            enqueue(client, group_of(1, **CALLBACK))
+            [entry] = await session.fetch([QUEUE], 10, 0)
+            await session.settle(QUEUE, [member(entry, 0)])
+            [callback] = await session.fetch([QUEUE], 10, 0)
+            assert await session.admit(QUEUE, [Admit(callback.entry_id, f"{GROUP}.end", True)]) == [verdict]
+
+
+async def test_a_record_that_names_more_members_than_there_can_be_keeps_nobody_waiting(store: Store) -> None:
+    client = store.client()
+    enqueue(client, group_of(1, results=True))
+    client.hset(RECORD, "added", 10**15)
+    async with store.session() as session:
+        await session.register(QUEUE)
+        past_deadline(client)
+        await session.move_due(QUEUE)
+    assert len(outcome(client)["value"]["outcomes"]) == 100_000

@@ -48,6 +48,8 @@ if first == '0' then
   redis.call('SETBIT', record .. ':members', 0, 0)
   redis.call('PEXPIRE', record .. ':members', string.format('%.0f', keep_ms))
   redis.call('ZADD', groups, deadline_ms, id)
+  local cancel = string.sub(record, 1, -(#id + 7)) .. 'cancel:' .. id  -- of an earlier group: the wish was for that one
+  if type(redis.pcall('GET', cancel)) == 'string' then redis.call('DEL', cancel) end
   if redis.call('PTTL', groups) < keep_ms then redis.call('PEXPIRE', groups, string.format('%.0f', keep_ms)) end
 else
   local known = redis.call('HMGET', record, 'added', 'ended')
