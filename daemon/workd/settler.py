@@ -225,12 +225,13 @@ class Settler:
         if not posts:
             return list(box.sending)
         taken = await session.taken(queue, [flight.entry.entry_id for flight, _ in posts])
-        for flight, post in posts:
-            if flight.dropped or flight.entry.entry_id in taken:
-                continue
-            why = await session.post(post)
-            if why and not flight.dropped:
-                box.sending = [other for other in box.sending if other is not flight]
+        ours = [each for each in posts if not each[0].dropped and each[0].entry.entry_id not in taken]
+        # All at once: a call each, one after the other, would hold up everybody's ends for as many round trips.
+        answers = await asyncio.gather(*(session.post(post) for _, post in ours))
+        refused = {id(flight) for (flight, _), why in zip(ours, answers, strict=True) if why and not flight.dropped}
+        box.sending = [flight for flight in box.sending if id(flight) not in refused]
+        for (flight, _), why in zip(ours, answers, strict=True):
+            if id(flight) in refused:
                 self._hold_back(box, flight, why)
         faultpoints.hit("after_post")
         return list(box.sending)

@@ -159,3 +159,22 @@ async def test_the_next_steps_of_chains_count_in_the_size_of_a_batch_though_no_o
         await desk.settler.wait_empty()
     assert [call for call in session.calls if call.startswith("settle")] == ["settle 0-0 1-0", "settle 2-0"]
     assert desk.settler.unsettled_bytes == 0
+
+
+async def test_all_that_goes_into_other_queues_goes_at_once(desk: Desk) -> None:
+    session, under_way = FakeSession(), asyncio.Event()
+
+    async def post(post: Post) -> str:
+        session.calls.append(f"post {post.id}")
+        if len(session.calls) == 4:
+            under_way.set()
+        await under_way.wait()
+        return "in the way" if post.id == "c.2" else ""
+
+    session.post = post  # type: ignore[method-assign]
+    for number in range(1, 4):
+        desk.put(number, elsewhere(f"c.{number}"))
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert session.calls == ["taken 1-0 2-0 3-0", "post c.1", "post c.2", "post c.3", "settle 1-0 3-0"]
+    assert desk.settler.held == 1
