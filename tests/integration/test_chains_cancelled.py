@@ -76,15 +76,14 @@ def test_a_step_in_another_queue_is_cancelled_by_the_id_in_the_chains_own(
     assert handle.cancel() == "ended"
 
 
-def test_a_step_that_waits_for_its_time_is_cancelled_at_once(client: Client, running: Server) -> None:
-    for queue in ("default", "images"):
-        later = step(t.double, 1).then(t.double).with_options(delay_s=3600, queue=queue)
-        handle = client.enqueue_chain(later)
-        with running.client() as connection:
-            eventually(lambda queue=queue: connection.zcard(keys.scheduled(queue)))
-        assert handle.cancel() == "asked"
-        with pytest.raises(JobCancelledError, match="step 2 of 2"):
-            handle.get(10)
+@pytest.mark.parametrize("queue", ["default", "images"])
+def test_a_step_that_waits_for_its_time_is_cancelled_at_once(client: Client, running: Server, queue: str) -> None:
+    handle = client.enqueue_chain(step(t.double, 1).then(t.double).with_options(delay_s=3600, queue=queue))
+    with running.client() as connection:
+        eventually(lambda: connection.zcard(keys.scheduled(queue)))
+    assert handle.cancel() == "asked"
+    with pytest.raises(JobCancelledError, match="step 2 of 2"):
+        handle.get(10)
 
 
 async def test_an_asynchronous_client_cancels_it_in_another_queue_too(running: Server) -> None:
