@@ -30,6 +30,7 @@ _MEMBER = rb'"\w{1,16}"\s*:\s*(?:' + rb"|".join((_STRING, _NUMBER_OR_WORD, rb"\[
 _BEFORE: Final = re.compile(rb"\s*\{\s*(?:" + _MEMBER + rb',\s*)*"args"\s*:\s*(?=\[)')
 # No second "args": the last one counts, so an empty one there would be what the message says.
 _AFTER: Final = re.compile(rb"\](\s*(?:,\s*(?!\"args\")" + _MEMBER + rb")*\}\s*)\Z")
+_OBJECT_LAST: Final = re.compile(rb"\}\s*\]\Z")
 
 _validate = wire.Envelope.__pydantic_validator__.validate_python
 
@@ -69,6 +70,9 @@ def _read_around(raw: bytes) -> Excerpt | None:
     if before is None or after is None:
         return None
     start, end = before.end(), after.start(1)
+    # The other array that a message may have: what looks like the end of the arguments is then the end of its steps.
+    if _OBJECT_LAST.search(raw, max(start, end - AROUND_BYTES), end) and raw.find(b'"then"', start, end) >= 0:
+        return None
     try:
         envelope = wire.decode(b"".join((before[0], b"[]", after[1])))
     except (InvalidMessageError, UnknownVersionError):

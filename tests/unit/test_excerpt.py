@@ -144,3 +144,14 @@ def test_a_long_message_is_not_parsed_by_the_supervisor(monkeypatch: pytest.Monk
     monkeypatch.setattr(wire, "decode", decode_short)
     monkeypatch.setattr(excerpt, "from_json", lambda *_, **__: pytest.fail("parsed"))
     assert excerpt.read(json.dumps({"task": "t", "args": ["x" * 1_000_000]}).encode()).envelope.task == "t"
+
+
+@pytest.mark.parametrize("last", [{}, {"group": {"id": "g", "index": 1}, "timeout": 5}])
+@pytest.mark.parametrize("args", [[1], [TEXT], [{"then": TEXT}]])
+def test_the_steps_of_a_chain_behind_the_arguments_are_none_of_them(args: list[Any], last: dict[str, Any]) -> None:
+    steps = [{"task": "t", "args": [TEXT]}, {"task": "u", "args": [1]}]
+    message = {"task": "t", "args": args, "meta": {"a": "b"}, "then": steps} | last
+    for raw in (json.dumps(message).encode(), json.dumps(message, indent=2).encode()):
+        whole, parts = both_ways(raw)
+        assert whole is not None
+        assert parts == whole
