@@ -150,6 +150,10 @@ def test_a_job_without_a_message_is_never_late() -> None:
 
 @pytest.mark.parametrize(("daemon_limit", "tight"), [(0, ["small"]), (29, ["large", "none", "small"]), (31, ["small"])])
 def test_a_memory_limit_below_what_a_worker_has_already_is_found(daemon_limit: int, tight: list[str]) -> None:
-    catalogue = {"large": {"memory_limit": 99}, "small": {"memory_limit": 30}, "none": {"memory_limit": None}}
+    catalogue: dict[str, dict[str, int | None]] = {
+        "large": {"memory_limit": 99},
+        "small": {"memory_limit": 30},
+        "none": {"memory_limit": None},
+    }
     assert without_room(catalogue, daemon_limit, worker_bytes=30) == tight
     assert without_room(catalogue, daemon_limit, worker_bytes=0) == []
