@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.fault_queue import message
+from support.fault_queue import QUEUE, message
 from support.waiting import eventually
+from workd.broker import keys
 
 if TYPE_CHECKING:
     from fault.conftest import StartDaemon
@@ -151,6 +154,49 @@ def test_workers_are_replaced_under_a_stream_of_coroutines_and_nothing_runs_twic
     assert {(outcome["status"], outcome["deliveries"]) for outcome in outcomes.values()} == {("succeeded", 1)}
     assert len(queue.runs()) == 100
     assert len({run.pid for run in queue.runs()}) >= 100 // 7
+
+
+def test_a_worker_that_is_replaced_under_a_long_coroutine_holds_up_nobody(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    daemon = start_daemon(modules=MODULES, workers=1, worker_max_jobs=2)
+    first = queue.push("linger", "first gate")
+    old = queue.run(first).pid
+    queue.all_ended(queue.push_together(*[message("nap", 0)] * 5))
+    second = queue.push(
+        "linger", "second gate"
+    )  # it waits for the first one to have left, if it is to be replaced, too
+    queue.run(second)
+    naps = queue.push_together(*[message("nap", 0)] * 5)
+    queue.open_gate("first gate")
+    queue.succeeded(first, value=old, attempts=1, deliveries=1)
+    queue.all_ended(naps)
+    queue.open_gate("second gate")
+    queue.succeeded(second, attempts=1, deliveries=1)
+    daemon.wait_workers(1, without=old)
+
+
+@pytest.mark.parametrize("end", ["kill", "cancel", "drain"])
+def test_a_coroutine_in_a_worker_that_has_been_replaced_ends_like_any_other(
+    queue: FaultQueue, start_daemon: StartDaemon, end: str
+) -> None:
+    daemon = start_daemon(modules=MODULES, workers=1, worker_max_jobs=2, lease_s=1, drain_s=0.5, max_crashes=1)
+    job = queue.push("linger", "gate")
+    old = queue.run(job).pid
+    queue.all_ended(queue.push_together(*[message("nap", 0)] * 3))
+    if end == "kill":
+        os.kill(old, signal.SIGKILL)
+        queue.ended(job, status="dead", attempts=0, deliveries=1)
+        queue.succeeded(queue.push("nap", 0), deliveries=1)
+    elif end == "cancel":
+        queue.client.set(keys.cancel(QUEUE, job), "1")
+        queue.ended(job, status="cancelled", attempts=1, deliveries=1)
+        daemon.wait_workers(1, without=old)
+    else:
+        daemon.term()
+        assert daemon.wait() == 0
+        [entry] = queue.entries()
+        assert entry["n"].split() == [b"0", b"0", b"0", b"1"], "handed back, charged nothing"
 
 
 def test_of_several_nobody_knows_whose_memory_it_was_and_alone_it_is_the_hogs(

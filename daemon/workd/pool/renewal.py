@@ -4,6 +4,9 @@ A part of `core.py`. The one rule: a worker is replaced between two jobs, and it
 a slot is never empty for a renewal's sake and no more jobs run at once than there are slots.
 
     READY ── a successor is wanted ──▶ READY, a successor boots ── successor ready ──▶ RETIRING ── idle ──▶ LEAVING
+
+One with coroutines steps aside at once, since the longest of them may take an hour, in which its slot would do nothing
+else: it ends them outside of its slot. There is one such worker for each slot at most; the next one waits for it.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ class Renewal:
         """Prepare."""
         self._pool = pool
         self._loop = asyncio.get_running_loop()
-        self.leaving: set[Tenant] = set()  # told to leave, in no slot any more
+        self.leaving: set[Tenant] = set()  # in no slot any more: told to leave, or to when their coroutines have ended
         self.recycled = 0
         self._indices = pool.options.size
 
@@ -65,24 +68,39 @@ class Renewal:
         """Let a worker finish what it claimed, and nothing more."""
         if tenant.state is TenantState.BOOTING:
             self._pool.kill(tenant, KillOrder(None, None, "it is not needed any more"))
-        elif tenant.state is TenantState.READY:
+            return
+        if tenant.state is TenantState.READY:
             tenant.state = TenantState.RETIRING
             self._pool.put_back(tenant.take_back())
-            if not tenant.jobs:
-                self.move_out(tenant)
+        if not tenant.jobs:
+            self.move_out(tenant)
+        elif tenant.state is TenantState.RETIRING:
+            self._step_aside(tenant)
 
     def move_out(self, tenant: Tenant) -> None:
         """Have a retired worker that is idle leave, and its successor take its place."""
-        slot = tenant.slot
-        if slot.tenant is not tenant or tenant.state is not TenantState.RETIRING:
+        if tenant.state is not TenantState.RETIRING:
             return
+        if tenant.slot.tenant is tenant:
+            self._give_up_slot(tenant)
+        if tenant in self.leaving:
+            tenant.hang_up(self._loop.time() + LEAVE_S)
+
+    def _give_up_slot(self, tenant: Tenant) -> None:
         faultpoints.hit("supervisor_swapping")
+        slot = tenant.slot
         slot.tenant, slot.successor, slot.renewing = slot.successor, None, ""
         self.leaving.add(tenant)
-        tenant.hang_up(self._loop.time() + LEAVE_S)
         self.recycled += 1
         self._forget_if_closed(slot)
         self._pool.boots.note_change()
+
+    def _step_aside(self, tenant: Tenant) -> None:
+        """Have a retired worker give up its slot before it is idle, if it may."""
+        slot = tenant.slot
+        is_ready = slot.successor is not None and slot.successor.state is TenantState.READY
+        if tenant.shares is not None and is_ready and all(other.slot is not slot for other in self.leaving):
+            self._give_up_slot(tenant)
 
     def moved_out(self, tenant: Tenant) -> None:
         """Strike a dead worker off, wherever it was; its slot gets its successor or a new one."""
@@ -95,6 +113,8 @@ class Renewal:
         self._forget_if_closed(slot)
         if slot.tenant is None or slot.renewing:
             self._pool.boots.want(slot)
+        if slot.tenant is not None and slot.tenant.state is TenantState.RETIRING:
+            self._step_aside(slot.tenant)
         self._pool.boots.servers.tidy()
 
     def _forget_if_closed(self, slot: Slot) -> None:
