@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.server_sets import Cluster
+    from workd.client.handle import Handle
 
 QUEUES = ("default", "mail", "urgent")  # each in another third of the slots
 AGAIN_S = 15.0
@@ -131,6 +133,38 @@ async def test_a_queue_that_moves_to_another_node_is_looked_for_anew(cluster: Cl
     await session.close()
     lease_kept: bool = await eventually_async(partial(_register_anew, url))
     assert lease_kept  # it went with the queue
+
+
+def test_a_queue_is_moved_to_another_node_and_back_under_load_and_each_job_ends_once(
+    cluster: Cluster, daemon: DaemonProcess
+) -> None:
+    here = cluster.node_of(keys.stream("mail"))
+    there = next(node for node in cluster.masters() if node is not here)
+    handles: list[Handle[int]] = []
+    enough = threading.Event()
+
+    def produce(client: Client) -> None:
+        while not enough.is_set():
+            handles.append(client.enqueue("square", len(handles)))
+
+    with daemon, Client(cluster.url, queue="mail", deadline_s=AGAIN_S) as client:
+        daemon.wait_ready()
+        producer = threading.Thread(target=produce, args=(client,))
+        producer.start()
+        try:
+            for target in (there, here):
+                cluster.move(keys.stream("mail"), target)
+                assert client.enqueue("square", 5).get(timeout=AGAIN_S) == 25
+        finally:
+            enough.set()
+            producer.join()
+        values = [handle.get(timeout=2 * AGAIN_S) for handle in handles]
+        assert values == [number * number for number in range(len(handles))]
+        outcomes = [handle.outcome() for handle in handles]
+        assert {outcome.deliveries for outcome in outcomes} == {1}
+        with cluster.client(keys.stream("mail")) as looking:
+            assert eventually(lambda: looking.xlen(keys.stream("mail")) == 0)
+    cluster.wait_ready()
 
 
 async def _register_anew(url: str) -> bool:

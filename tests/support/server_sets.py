@@ -242,6 +242,19 @@ class Cluster:
                 for client in (here, there):
                     client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
 
+    def move(self, key: str, target: Server) -> None:
+        """Move the key's slot to another node, keys and all, as `redis-cli --cluster reshard` does."""
+        source, slot = self.node_of(key), key_slot(key.encode())
+        with source.client() as here, target.client() as there:
+            source_id, target_id = (client.execute_command("CLUSTER", "MYID") for client in (here, there))
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", source_id)
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", target_id)
+            while found := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 10):
+                here.execute_command("MIGRATE", "127.0.0.1", target.port, "", 0, 5_000, "KEYS", *found)
+            for client in (there, here):
+                client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", target_id)
+        eventually(lambda: self.node_of(key) is target, timeout_s=READY_S)
+
     def masters(self) -> list[Server]:
         """Return the nodes that hold slots."""
         return [node for node in self.nodes if self._role(node)[0] == b"master"]

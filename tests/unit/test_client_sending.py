@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from redis.exceptions import BusyLoadingError, ResponseError
 
+from workd.client.admin import Admin
 from workd.client.async_client import AsyncClient
 from workd.client.connection import Deadline
 from workd.client.sending import Attempts, Lanes, Sending, is_in_doubt
@@ -142,7 +143,7 @@ def test_options_change_what_is_given_and_none_is_the_default() -> None:
         Sending().changed({"durable_replicas": 1})
 
 
-@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize("kind", [Client, AsyncClient, Admin])
 @pytest.mark.parametrize("deadline_s", [0, -1, float("nan"), float("inf"), 1e10, "2", None, True])
 def test_a_deadline_that_no_call_could_keep_is_refused(kind: type, deadline_s: object) -> None:
     with pytest.raises(SettingsError, match=r"deadline_s: .* is no time for a call"):

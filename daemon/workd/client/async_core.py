@@ -18,7 +18,6 @@ from workd.client.async_sender import AsyncSender, persistently
 from workd.client.handle import AsyncHandle, Job
 from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_about_another, poll_pauses
 from workd.client.replies import NOT_LIVE, ReplyTable
-from workd.client.sending import checked_deadline_s
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
@@ -39,7 +38,7 @@ class AsyncCore:
 
     def __init__(self, url: str, deadline_s: float) -> None:
         """Check URL and deadline; nothing is connected yet."""
-        self.link = async_link_to(url, checked_deadline_s(deadline_s))
+        self.link = async_link_to(url, deadline_s)
         self.sender = AsyncSender(self.link)
         self.replies = ReplyTable()
         self.reader = async_reader_of(self.link, self.replies)

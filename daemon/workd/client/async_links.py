@@ -12,6 +12,7 @@ from workd.client.async_link import AsyncLink
 from workd.client.connection import Deadline
 from workd.client.link import refused_url, unreachable
 from workd.client.places import SEED_S, Places, pause_before_again_s
+from workd.client.sending import check_deadline
 from workd.errors import ClientError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ _LEAST_S = 0.02  # too little for another attempt
 
 
 def async_link_to(url: str, deadline_s: float) -> AsyncLink:
-    """Return the link for a URL. SettingsError, without the password."""
+    """Return the link for a URL. SettingsError, without the password; also for a deadline that is none."""
+    check_deadline(deadline_s)
     try:
         several = redis_url.several(url)
     except ValueError as error:

@@ -22,7 +22,6 @@ from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_abou
 from workd.client.readers import reader_of
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.client.sender import Sender, persistently
-from workd.client.sending import checked_deadline_s
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
@@ -54,7 +53,7 @@ class Core:
     def __init__(self, url: str, deadline_s: float) -> None:
         """Check URL and deadline; nothing is connected yet."""
         self._url = url
-        self._deadline_s = checked_deadline_s(deadline_s)
+        self._deadline_s = deadline_s
         self._finalizer: weakref.finalize[..., Core] | None = None
         self.begin()
         _cores.add(self)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workd.broker import keys
+from workd.client.connection import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,13 +61,17 @@ class DaemonInfo(BaseModel):
 
 def daemons(link: Link) -> list[DaemonInfo]:
     """Read all cards, by id. Raises ServerUnavailableError, EnqueueTimeoutError."""
-    found = [link.call(_card(raw)) for raw in link.call(_ids())]
+    deadline = Deadline(link.deadline_s)
+    found = [link.call(_card(raw), deadline) for raw in link.call(_ids(), deadline)]
     return _read(found)
 
 
 async def daemons_async(link: AsyncLink) -> list[DaemonInfo]:
     """Do the same in an event loop."""
-    found = [await link.call(_card(raw)) for raw in await link.call(_ids())]
+    async with link.places:
+        deadline = Deadline(link.deadline_s)
+        ids = await link.call_in_turn(_ids(), deadline)
+        found = [await link.call_in_turn(_card(raw), deadline) for raw in ids]
     return _read(found)
 
 

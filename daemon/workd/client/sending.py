@@ -166,12 +166,11 @@ def _check_count(option: str, value: object, most: int) -> None:
         raise InvalidJobError(f"{option}: {value!r} is not a whole number from 0 to {most}")
 
 
-def checked_deadline_s(deadline_s: object) -> float:
-    """Return the deadline of a client. SettingsError if no call could keep it."""
+def check_deadline(deadline_s: object) -> None:
+    """Refuse with SettingsError a deadline that no call could keep."""
     if type(deadline_s) not in (int, float) or not 0 < deadline_s <= LONGEST_DEADLINE_S:  # type: ignore[operator]
         what = f"{deadline_s!r} is no time for a call: give more than 0 seconds, at most {LONGEST_DEADLINE_S:g}"
         raise SettingsError("deadline_s", what)
-    return deadline_s  # type: ignore[return-value]
 
 
 def marker_ms(deadline_s: float) -> int:

@@ -39,8 +39,8 @@ class Client:
         handle = client.enqueue(square, 4)              # a function made with @task, or its name: "square"
         handle.get(timeout=5)                           # 16
 
-    No call but waiting takes longer than `deadline_s`. `queue` is for tasks that name none themselves;
-    outcomes are kept an hour unless the task or `with_options(result_ttl=...)` says otherwise.
+    No call but waiting takes longer than `deadline_s`; `enqueue_many` makes many. `queue` is for tasks that name none
+    themselves; outcomes are kept an hour unless the task or `with_options(result_ttl=...)` says otherwise.
 
     A call whose answer was lost is sent again, up to `retries` times within the deadline; its jobs are queued once.
     With `durable` a job counts as enqueued when the server has it on its disk, and `durable_replicas` of its replicas
