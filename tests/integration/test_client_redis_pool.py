@@ -2,6 +2,8 @@
 
 import itertools
 import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import pytest
 from support.fake_daemon import FakeDaemon
 from support.servers import Server
 from support.waiting import eventually
+from workd.broker import keys
 from workd.client.redis_pool import RedisPool
 from workd.client.sync import Client
 from workd.errors import InvalidJobError, JobFailedError, PoolClosedError
@@ -188,6 +191,35 @@ def test_a_terminated_pool_leaves_nobody_waiting(pool: RedisPool, daemon: FakeDa
         list(values)
     assert time.monotonic() - began < 3
     eventually(lambda: not any(thread.name == "workd-imap" for thread in threading.enumerate()))
+
+
+def test_a_forked_child_has_places_callbacks_and_an_end_of_its_own(server: Server, daemon: FakeDaemon) -> None:
+    with RedisPool(server.url, max_pending=2) as pool:
+        called: list[int] = []
+        pool.apply_async(square, (3,), callback=called.append)
+        assert eventually(lambda: called == [9])
+        daemon.hold()
+        results = [pool.apply_async(square, (number,)) for number in range(2)]  # all places are taken
+        if (pid := os.fork()) == 0:
+            signal.alarm(20)
+            code = 1
+            try:
+                called.clear()
+                result = pool.apply_async(square, (5,), callback=called.append)
+                pool.close()
+                pool.join()
+                code = 0 if result.get(timeout=0) == 25 and called == [25] else 2
+            finally:
+                os._exit(code)
+        assert eventually(lambda: server_length(server) == 3)
+        daemon.release()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert [result.get(timeout=5) for result in results] == [0, 1]
+
+
+def server_length(server: Server) -> int:
+    with server.client() as client:
+        return int(client.xlen(keys.stream("default")))
 
 
 def test_a_pool_may_use_a_client_with_options_of_its_own(server: Server, daemon: FakeDaemon) -> None:

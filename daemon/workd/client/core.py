@@ -8,7 +8,6 @@ three are made anew there, since sockets, threads and locks of the parent are of
 from __future__ import annotations
 
 import math
-import os
 import queue
 import time
 import weakref
@@ -16,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workd.client import cancelling, commands, daemons, progress
+from workd.client.forking import begin_with_each_process
 from workd.client.handle import Handle, Job
 from workd.client.links import link_to
 from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_about_another, poll_pauses
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 Arrivals = queue.SimpleQueue[Outcome]
 
-_cores: weakref.WeakSet[Core] = weakref.WeakSet()
-
 
 class Core:
     """One connection to one Redis, as far as users are concerned."""
@@ -55,8 +53,7 @@ class Core:
         self._url = url
         self._deadline_s = deadline_s
         self._finalizer: weakref.finalize[..., Core] | None = None
-        self.begin()
-        _cores.add(self)
+        begin_with_each_process(self, Core.begin)
 
     def begin(self) -> None:
         """Make everything from nothing: at first, and in a forked child."""
@@ -198,11 +195,3 @@ class Core:
             if commands.is_no_group(error):  # no daemon has ever served this queue
                 return "queued"
             raise
-
-
-def _renew_in_child() -> None:
-    for core in list(_cores):
-        core.begin()
-
-
-os.register_at_fork(after_in_child=_renew_in_child)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from workd.errors import InvalidResultError, JobCancelledError, JobExpiredError, JobFailedError
+from workd.errors import ClientError, InvalidResultError, JobCancelledError, JobExpiredError, JobFailedError
 from workd.wire import Outcome, Status
 
 if TYPE_CHECKING:
@@ -41,6 +41,14 @@ def value_of(outcome: Outcome, adapter: TypeAdapter[Any] | None) -> Any:
         return adapter.validate_json(to_json(outcome.value))
     except ValidationError as error:
         raise InvalidResultError(outcome, str(error).replace("\n", " ")) from error
+
+
+def value_or_error(outcome: Outcome, adapter: TypeAdapter[Any] | None) -> tuple[Any, ClientError | None]:
+    """Return what `value_of` returns, or what it raises."""
+    try:
+        return value_of(outcome, adapter), None
+    except ClientError as error:
+        return None, error
 
 
 def _raise(outcome: Outcome) -> Never:

@@ -13,12 +13,13 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from workd.client import commands, message
+from workd.client.forking import begin_with_each_process
 from workd.client.message import DEFAULT_QUEUE
-from workd.client.outcomes import value_of
+from workd.client.outcomes import value_or_error
 from workd.client.pool_progress import Places, Progress
 from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult
 from workd.client.sync import Client
-from workd.errors import ClientError, InvalidJobError, PoolClosedError
+from workd.errors import InvalidJobError, PoolClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -52,6 +53,8 @@ class RedisPool:
     `max_pending`: a call waits, in the thread that makes it, while so many jobs have no outcome yet. `progress` of a
     map is called with the number of jobs that have ended and that of all (None while it is not known), in the
     thread of the callbacks; of what happens while it is running it is told once, with the last numbers.
+
+    In a forked child it begins anew: what was asked for before the fork comes to the parent alone.
     """
 
     def __init__(
@@ -63,16 +66,21 @@ class RedisPool:
         max_pending: int | None = None,
     ) -> None:
         """Check the arguments; `deadline_s` and `queue` are for the client that is made from a URL."""
-        self._places = Places(max_pending)
+        self._max_pending = max_pending
+        begin_with_each_process(self, RedisPool._begin)
         self._owns_client = isinstance(source, str)
         self._client = Client(source, deadline_s=deadline_s, queue=queue) if isinstance(source, str) else source
+        self._terminated = False
+        self._open = True
+
+    def _begin(self) -> None:
+        """Make what belongs to this process: at first, and in a forked child, which waits for none of the parent's."""
+        self._places = Places(self._max_pending)
         self._callbacks = CallbackThread()
         self._changed = threading.Condition()
         self._outstanding: dict[JobKey, Sink] = {}
         self._ending = 0  # sinks that are being told
-        self._terminated = False
         self._feeding: weakref.WeakSet[Arrivals[Any]] = weakref.WeakSet()
-        self._open = True
 
     def apply(self, func: Task, args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
         """Run one job and return its value."""
@@ -312,7 +320,7 @@ class RedisPool:
                     return
                 self._ending += 1
             self._places.give_back(1)
-            sink(*_value_or_error(outcome, job))
+            sink(*value_or_error(outcome, job.adapter))
             with self._changed:
                 self._ending -= 1
                 self._changed.notify_all()
@@ -337,10 +345,3 @@ def _gone() -> PoolClosedError:
 
 def _messages(draft: Draft, args_of_each: Iterable[Iterable[Any]]) -> Iterator[bytes]:
     return (message.build(draft, tuple(args), {}) for args in args_of_each)
-
-
-def _value_or_error(outcome: Outcome, job: Job) -> tuple[Any, BaseException | None]:
-    try:
-        return value_of(outcome, job.adapter), None
-    except ClientError as error:
-        return None, error
