@@ -98,6 +98,7 @@ class Gate:
             queue, entry_id = flight.entry.queue, flight.entry.entry_id
             cancelled = self._given.pop((queue, entry_id), None)
             if cancelled:
+                self._note_unused(self._line(queue, flight.task), 1)
                 self._endings.settle(flight, self._clerk.cancelled(flight, "cancelled before it started"))
             elif self._pool.is_quiet:
                 through.append(flight)  # the pool takes nothing more and hands it back
@@ -127,12 +128,14 @@ class Gate:
     def give_back(self, queues: Sequence[str]) -> None:
         """Send everything back that is held here: the daemon is stopping."""
         for line in self._lines.values():
-            if line.queue not in queues:
-                continue
-            for flight in self._still_here([*line.asking, *line.unstarted]):
-                self._hand_back(flight)
-            line.asking.clear()
-            line.unstarted.clear()
+            if line.queue in queues:
+                self._hand_all_back(line.asking)
+                self._hand_all_back(line.unstarted)
+
+    def _hand_all_back(self, flights: list[Flight]) -> None:
+        for flight in self._still_here(flights):
+            self._hand_back(flight)
+        flights.clear()
 
     # ── what others say ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,9 +167,7 @@ class Gate:
     def _hold_up(self, queue: str) -> None:
         for line in self._lines.values():
             if line.queue == queue:
-                for flight in self._still_here(line.asking):
-                    self._hand_back(flight)
-                line.asking.clear()
+                self._hand_all_back(line.asking)
         keys = {flight.pool_key for flight in self._books[queue].flights.values() if flight.pool_key}
         self._owner.on_returned(self._pool.recall(keys))
 
@@ -224,24 +225,25 @@ class Gate:
 
     async def _ask_for_all(self, session: Session, queues: Sequence[str], quiet: asyncio.Event) -> None:
         for line in list(self._lines.values()):
-            if line.queue in queues and line.is_due(self._loop.time(), self._room()) and not quiet.is_set():
+            if (
+                line.queue in queues
+                and line.is_due(self._loop.time(), self._pool.capacity().free)
+                and not quiet.is_set()
+            ):
                 await self._ask(session, line)
                 self._owner.room_changed.set()
-
-    def _room(self) -> int:
-        return self._pool.capacity().free
 
     def _next_s(self, queues: Sequence[str]) -> float | None:
         """Return when the next token is there; None if there is nothing to wait for but a call of `note_room`."""
         open_queues = self.open_queues(queues)
         next_at = min((line.next_at for line in self._lines.values() if line.queue in open_queues), default=math.inf)
         left_s = next_at - self._loop.time()
-        if next_at == math.inf or (left_s <= 0 and self._room() <= 0):
+        if next_at == math.inf or (left_s <= 0 and self._pool.capacity().free <= 0):
             return None
         return max(0.0, left_s)
 
     async def _ask(self, session: Session, line: Line) -> None:
-        """Make one call for a task, and do what it answers."""
+        """Make one call for a task."""
         # What comes is not in the book yet: nobody else may find it meanwhile. And what asks leaves its list only under
         # the lock: the wait for that may end with the session, or with a pause.
         async with self._owner.taking[line.queue]:
@@ -252,10 +254,11 @@ class Gate:
         asking, unstarted = self._next_of(line.asking), self._next_of(line.unstarted)
         if line.asking or line.unstarted:
             self._wakes[line.queue].set()  # it was more than one call takes
-        ended, line.ended = line.ended, []
-        verify, line.verify = line.verify, False
-        room = 0 if line.queue in self.paused else max(0, self._room() - len(asking))
-        ask = PermitAsk(line.task, line.limit, tuple(ended), _ids(unstarted), _ids(asking), room, verify=verify)
+        ended, verify, line.ended, line.verify = tuple(line.ended), line.verify, [], False
+        room = 0 if line.queue in self.paused else max(0, self._pool.capacity().free - len(asking))
+        unused, line.unused = line.unused, 0  # lost with a call that breaks: one too many is worse than one too few
+        ids = _ids(unstarted), _ids(asking)
+        ask = PermitAsk(line.task, line.limit, ended, *ids, room, unused, verify=verify)
         try:
             reply = await session.permit(line.queue, ask)
         except BaseException:
@@ -267,7 +270,9 @@ class Gate:
         if reply.wrong_key:
             self._put_off(line, reply.wrong_key, [*asking, *unstarted])
             return
-        self._close(line.queue, unstarted)
+        book = self._books[line.queue]
+        for flight in unstarted:
+            book.close(flight.entry.entry_id)
         self._take_answers(line, reply, asking)
         line.note(reply, self._loop.time(), ask.room)
         await self._take_waiting(session, line, reply)
@@ -290,14 +295,13 @@ class Gate:
                 here.append(flight)
         return here
 
-    def _close(self, queue: str, flights: Iterable[Flight]) -> None:
-        for flight in flights:
-            self._books[queue].close(flight.entry.entry_id)
-
     def _take_answers(self, line: Line, reply: PermitReply, asking: list[Flight]) -> None:
-        answered = list(zip(asking, reply.answers, strict=True))
-        self._close(line.queue, (flight for flight, answer in answered if answer is not Permitted.RUN))
-        running = [flight for flight, answer in answered if answer is Permitted.RUN]
+        running = []
+        for flight, answer in zip(asking, reply.answers, strict=True):
+            if answer is Permitted.RUN:
+                running.append(flight)
+            else:
+                self._books[line.queue].close(flight.entry.entry_id)
         self._note_permits(line, (flight.entry.entry_id for flight in running))
         self._owner.submit(self._still_here(running))
 
@@ -309,20 +313,26 @@ class Gate:
         self._given |= {(line.queue, entry_id): entry_id in reply.cancelled for entry_id in entry_ids}
         try:
             await self._owner.take(session, reply.taken)
+            self._note_unused(line, sum((line.queue, entry_id) in self._given for entry_id in entry_ids))
         finally:
             for entry_id in entry_ids:
                 self._given.pop((line.queue, entry_id), None)  # those that ended before they came to the gate
             self._note_permits(line, entry_ids)
             self.note_ended()
 
+    def _note_unused(self, line: Line, count: int) -> None:
+        """Have tokens of jobs that ended unstarted taken by others: thousands that expired delay nobody."""
+        if count and line.limit.token_us is not None:
+            line.unused += count
+            self._wakes[line.queue].set()
+
     def _note_permits(self, line: Line, entry_ids: Iterable[str]) -> None:
         if line.limit.most_running is not None:
             self.permits |= {(line.queue, entry_id): line.task for entry_id in entry_ids}
 
     def _put_off(self, line: Line, key: str, flights: list[Flight]) -> None:
-        log.error(
-            "a key of a task's limits has the wrong type; its jobs wait", queue=line.queue, task=line.task, key=key
-        )
+        where = {"queue": line.queue, "task": line.task, "key": key}
+        log.error("a key of a task's limits has the wrong type; its jobs wait", **where)
         line.put_off(self._loop.time() + WRONG_KEY_PAUSE_S)
         due_ms = int((self._clerk.wall() + WRONG_KEY_PAUSE_S) * 1000)
         for flight in flights:

@@ -32,6 +32,7 @@ class Line:
     limit: Limit
     asking: list[Flight] = field(default_factory=list)
     unstarted: list[Flight] = field(default_factory=list)  # they had a permit and found no worker
+    unused: int = 0  # tokens of jobs that ended before they could start
     ended: list[str] = field(default_factory=list)  # entries that gave up their permit
     others_wait: bool = False  # as far as we know
     verify: bool = False  # somebody saw jobs waiting: are all permits in use?
@@ -61,7 +62,9 @@ class Line:
 
     def is_due(self, now: float, room: int) -> bool:
         """Say whether there is something to ask."""
-        return bool(self.asking or self.unstarted or self.ended or self.verify) or (room > 0 and self.is_hungry(now))
+        return bool(self.asking or self.unstarted or self.ended or self.unused or self.verify) or (
+            room > 0 and self.is_hungry(now)
+        )
 
     def is_hungry(self, now: float) -> bool:
         """Say whether a job that waits could start here, if there were room."""

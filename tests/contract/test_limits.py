@@ -353,3 +353,15 @@ async def test_a_pass_of_the_takeover_renews_the_lease_of_who_makes_it(store: St
         client.hdel(keys.leases(QUEUE), "me")
         assert (await session.takeover(QUEUE)).fenced
         assert not client.hexists(keys.leases(QUEUE), "me")
+
+
+async def test_a_token_that_was_not_used_is_there_for_the_next(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        entries = await fetched(session, client, *b"12345")
+        assert (await ask(session, SLOW, *entries)).answers == (RUN, RUN, WAITS, WAITS, WAITS)
+        assert (await ask(session, SLOW, room=5)).taken == ()
+        assert (await ask(session, SLOW, room=5, unused=1)).taken == (entries[2],)
+        assert (await ask(session, SLOW, room=5)).taken == ()
+        assert (await ask(session, SLOW, room=5, unused=100)).taken == tuple(entries[3:])  # no more than the burst

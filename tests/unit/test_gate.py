@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workd.broker.ops import Settlement
     from workd.broker.session import Session
 
-CATALOGUE: dict[str, dict[str, Any]] = {"square": {"concurrency_limit": 2}, "free": {}}
+CATALOGUE: dict[str, dict[str, Any]] = {"square": {"concurrency_limit": 2}, "free": {}, "slow": {"rate_limit": "1/h"}}
 RUN, WAITS, NOT_OURS = Permitted.RUN, Permitted.WAITS, Permitted.NOT_OURS
 
 
@@ -345,3 +345,23 @@ async def test_a_key_of_a_stranger_is_looked_at_now_and_then_and_holds_up_no_oth
     assert len(session.asked) == 2
     assert world.gate.leave(2) == 2
     await finished(running, world)
+
+
+async def test_the_tokens_of_jobs_that_ended_before_they_started_are_given_back(world: World) -> None:
+    expired, cancelled, runs = entry("1-0"), entry("2-0"), entry("3-0")
+    session = FakeSession(
+        PermitReply(taken=(expired, cancelled), cancelled=frozenset({"2-0"}), others_wait=True),
+        PermitReply(taken=(runs,)),
+    )
+
+    async def take(_: object, entries: Sequence[Entry]) -> None:
+        world.arrive(*(flight(one.entry_id, task="slow") for one in entries if one is not expired))
+
+    world.take = take  # type: ignore[assignment]
+    running = world.run(session)
+    world.gate.note_waiting(QUEUE, ["slow"])
+    await world.until_asked(session, 2)
+    assert [ask.unused for ask in session.asked] == [0, 2]
+    assert [one.entry.entry_id for one in world.submitted] == ["3-0"]
+    await finished(running, world)
+    assert len(session.asked) == 2

@@ -42,6 +42,8 @@ class PermitAsk:
     """Jobs that were fetched and would start."""
     room: int = 0
     """How many that wait could start here."""
+    unused: int = 0
+    """How many jobs have been given to us that ended before they could start: their tokens are for others."""
     verify: bool = False
     """Look whether all permits that are given are still in use."""
 
@@ -99,6 +101,7 @@ async def ask(link: Link, queue: str, daemon_id: str, wish: PermitAsk, *, most_b
         keep_ms,
         len(wish.ended),
         len(wish.unstarted),
+        wish.unused,
         *wish.ended,
         *wish.unstarted,
         *wish.asking,

@@ -8,7 +8,8 @@
 --       5 most jobs that run at once ('' = any number)  6 us between two tokens ('' = no rate)  7 most tokens saved up
 --       8 most waiting jobs to take  9 most bytes of them  10 '1': look whether every permit is still in use
 --       11 ms that permits are kept when nothing happens  12 how many of these entries have ended
---       13 how many of the next ones go back unstarted  14.. these entries, then those that ask
+--       13 how many of the next ones go back unstarted  14 tokens that were taken for jobs which did not start
+--       15.. these entries, then those that ask
 --
 -- Returns {-1} when fenced, {-2, key} where a key of another type is in a place of ours, else
 --   {0, how many more could run at once now (-1: nothing waits), server ms at which the next token is there or -1, server ms,
@@ -23,7 +24,7 @@ local stream, leases, permits, rate = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, me, waiting, cancel = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit, interval_us, most_tokens = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local wanted, bytes_left, keep_ms = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[11]
-local FIRST_ENTRY, MOST = 14, 1000
+local FIRST_ENTRY, MOST = 15, 1000
 local RUN, WAITS, NOT_OURS = 0, 1, 2
 local first_back = FIRST_ENTRY + ARGV[12]
 local first_asked = first_back + ARGV[13]
@@ -60,7 +61,7 @@ end
 
 -- What comes back.
 
-local refunded = 0
+local refunded = tonumber(ARGV[14])
 for i = FIRST_ENTRY, first_asked - 1 do
   if redis.call('HGET', permits, ARGV[i]) == me then redis.call('HDEL', permits, ARGV[i]) end
   if i >= first_back and pending(ARGV[i], me) then
