@@ -279,8 +279,8 @@ def _in_editor(letter: DeadLetter) -> bytes | None:
 
 
 def _readable(message: bytes) -> bytes:
-    """Indent what is JSON; what is none, or has a number that Python cannot hold, is left as it is."""
+    """Indent what is JSON; what is none, is too deep, or has a number that Python cannot hold, is left as it is."""
     try:
         return (json.dumps(json.loads(message), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    except ValueError:
+    except (ValueError, RecursionError):
         return message
