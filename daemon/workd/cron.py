@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 ON_TIME_S: Final = 10
 """What is late by no more has not been missed: a full pool, a restart of Redis, another daemon's turn."""
 LONGEST_SLEEP_S: Final = 60.0  # a host that slept, or whose clock was set, is right again by then
+AHEAD_S: Final = 60
+"""What has fired by so much later than now, has fired by a clock that was wrong. The scripts say the same."""
 REFUSED_PAUSE_S: Final = 1.0
 EARLY_PAUSE_S: Final = 0.05
 _QUICK_S: Final = 120  # further back, finding what was missed may take milliseconds: not in the loop's thread
@@ -51,6 +53,13 @@ class _Post:
         if at_s >= self.last_s:
             self.last_s = at_s
             self.next_s = self.line.times.after(at_s)
+
+    def heed_clock(self, now_s: int) -> None:
+        """Begin anew where the clock was set back: else nothing would fire until it is where it was before."""
+        if self.last_s > now_s + AHEAD_S:
+            log.warning("the clock of Redis was set back; a line of the schedule goes on from now", line=self.name)
+            self.last_s = 0
+            self.done(now_s)
 
 
 class Timetable:
@@ -104,6 +113,7 @@ class Timetable:
         now_s = int(self.clock.now_s())
         firings: list[Firing] = []
         for post in self._posts.get(queue, ()):
+            post.heed_clock(now_s)
             if post.next_s is None or post.next_s > now_s:
                 continue
             if now_s - post.last_s > _QUICK_S:

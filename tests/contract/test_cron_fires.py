@@ -141,3 +141,22 @@ async def test_a_full_memory_refuses_the_schedule_and_not_the_daemon(real_store:
         assert "maxmemory" in reply.errors[0]
         client.config_set("maxmemory", 0)
         assert (await fire(session, QUEUE, [firing()])).fired == (Fired.NOW,)
+
+
+async def test_a_mark_that_was_made_while_the_servers_clock_was_wrong_silences_no_line(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        now_s = await session.now_ms() // 1000
+        for ahead in (f"{now_s + 86_400} abc", f"{'9' * 30} abc"):
+            client.hset(CRON, "nightly", ahead)
+            told = await marks_of(session, QUEUE, {"nightly": "abc"})
+            assert told is not None
+            assert now_s <= told["nightly"] <= now_s + 60
+            client.hset(CRON, "nightly", ahead)  # and by a daemon that has not been away
+            assert (await fire(session, QUEUE, [firing(now_s)])).fired == (Fired.NOW,)
+            assert (await fire(session, QUEUE, [firing(now_s)])).fired == (Fired.BEFORE,)
+            client.hdel(CRON, "nightly")
+        client.hset(CRON, "nightly", f"{now_s + 20} abc")  # servers differ by that after a failover
+        assert await marks_of(session, QUEUE, {"nightly": "abc"}) == {"nightly": now_s + 20}
+        assert (await fire(session, QUEUE, [firing(now_s)])).fired == (Fired.BEFORE,)

@@ -278,3 +278,16 @@ async def test_the_loop_sleeps_fires_and_ends_when_it_is_quiet(clock: HandClock,
     await asyncio.wait_for(loop, 5)
     assert marks.fired == [("each", 1)]
     await asyncio.wait_for(keep_time(marks.session, timetable, "images", asyncio.Event()), 1)
+
+
+async def test_a_line_goes_on_when_the_clock_of_redis_was_set_back(marks: Marks) -> None:
+    timetable = await opened(marks, hourly=line())
+    marks.clock.set_by((NOW + 10 * 86_400) * 1000)  # wrong by ten days
+    await tick(timetable, marks)
+    assert [name for name, _ in marks.fired] == ["hourly"]
+    marks.clock.set_by((NOW + 600) * 1000)
+    marks.last.clear()  # as the script does not count such a mark
+    assert await tick(timetable, marks) <= cron.LONGEST_SLEEP_S
+    marks.clock.set_by((NOW + 3600) * 1000)
+    await tick(timetable, marks)
+    assert marks.fired[1:] == [("hourly", 3600)]

@@ -6,7 +6,8 @@
 -- Returns {1} when fenced, else {0, server ms, per fire time: 1 enqueued, 0 had been before, 2 is yet to come, or an error}
 --
 -- Invariant: a mark only goes forward, and is written in the script that enqueues: of all daemons one enqueues a fire time,
--- also if a clock is wrong or one comes late. What Redis refuses leaves the mark, so it is tried again. Without a first line
+-- also if a clock is wrong or one comes late. A mark that is far ahead of the server's clock was made while that was wrong, and
+-- counts for nothing: or its line would be silent until then. What Redis refuses leaves the mark, so it is tried again. Without a first line
 -- of flags: a full memory refuses these messages as any producer's, and the rest of the daemon goes on.
 
 local stream, leases, marks, me = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
@@ -15,11 +16,14 @@ if not redis.call('HGET', leases, me) then return {1} end
 local time = redis.call('TIME')
 local answer = {0, time[1] * 1000 + math.floor(time[2] / 1000)}
 
+local AHEAD_S = 60
+
 local function fire(name, at_s, word, message)
   if tonumber(at_s) > tonumber(time[1]) then return 2 end
   local mark = redis.pcall('HGET', marks, name)
   if type(mark) == 'table' then return marks .. ': ' .. tostring(mark.err) end
-  if mark and (tonumber(string.match(mark, '^%d+')) or 0) >= tonumber(at_s) then return 0 end
+  local last_s = mark and tonumber(string.match(mark, '^%d+')) or 0
+  if last_s >= tonumber(at_s) and last_s <= time[1] + AHEAD_S then return 0 end
   local entry = redis.pcall('XADD', stream, '*', 'm', message)
   if type(entry) == 'table' then return stream .. ': ' .. tostring(entry.err) end
   redis.call('HSET', marks, name, at_s .. ' ' .. word)
