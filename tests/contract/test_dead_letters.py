@@ -132,7 +132,7 @@ def test_large_letters_come_some_at_a_time_and_all_of_them(store: Store) -> None
 
 def test_what_is_no_id_or_no_filter_is_refused_here(store: Store) -> None:
     dead = dead_letters(store)
-    for nonsense in ("", "job-1", "12", "1-", "-", "1-2-3"):
+    for nonsense in ("", "job-1", "12", "1-", "-", "1-2-3", f"{2**64}-0", f"0-{2**64}", f"1-{'9' * 5_000}"):
         with pytest.raises(InvalidJobError, match="is no id of a dead letter"):
             dead.get(QUEUE, nonsense)
     with pytest.raises(InvalidJobError, match="reason: 'fialed' is none"):
@@ -141,6 +141,9 @@ def test_what_is_no_id_or_no_filter_is_refused_here(store: Store) -> None:
         Where(since=5, until=4)
     with pytest.raises(InvalidJobError, match="until: nan"):
         Where(until=float("nan"))
+    for field in ("task", "id", "text"):
+        with pytest.raises(InvalidJobError, match=f"{field}: .* UTF-8"):
+            Where(**{field: "\udcff"})
     with pytest.raises(InvalidJobError, match="no queue name"):
         dead.page("{}")
     with pytest.raises(DeadLetterError, match="it is not there"):
@@ -347,3 +350,13 @@ async def test_a_result_of_a_replayed_job_is_recorded_as_of_any_other(store: Sto
         await session.settle(QUEUE, [finish(entry, has_producer_id=True)])
     assert client.get(keys.result(QUEUE, "job-1")) == OUTCOME
     assert client.get(keys.seen(QUEUE, "job-1")) == b"done"
+
+
+@pytest.mark.parametrize("at", ["nan", "inf", "-1", "1e300", "", "now"])
+def test_a_letter_that_no_daemon_wrote_has_a_time_that_a_calendar_has(store: Store, at: str) -> None:
+    client, dead = store.client(), dead_letters(store)
+    client.xadd(keys.dead(QUEUE), {"at": at, "attempts": "9" * 5_000}, id="1700000000000-0")
+    client.xadd(keys.dead(QUEUE), {"at": at}, id=f"{2**64 - 1}-0")
+    late, early = dead.page(QUEUE).letters
+    assert (early.at, early.attempts) == (1_700_000_000, 0)
+    assert late.at == 1e11

@@ -7,7 +7,7 @@ in it is relied on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
@@ -15,6 +15,9 @@ from workd import wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_MAX_TIME_S: Final = 1e11
+_MAX_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,13 @@ def _text(fields: dict[bytes, bytes], name: bytes) -> str:
 
 def _count(fields: dict[bytes, bytes], name: bytes) -> int:
     raw = fields.get(name, b"")
-    return int(raw) if raw.isdigit() else 0
+    return int(raw) if raw.isdigit() and len(raw) <= _MAX_DIGITS else 0
 
 
 def _time(fields: dict[bytes, bytes], entry_id: bytes) -> float:
+    """Read when it died; what is no time that a calendar has is not a daemon's writing: then its entry tells."""
     try:
-        return float(fields.get(b"at", b""))
+        told = float(fields.get(b"at", b""))
     except ValueError:
-        return int(entry_id.partition(b"-")[0]) / 1000
+        told = -1.0
+    return told if 0 <= told < _MAX_TIME_S else min(int(entry_id.partition(b"-")[0]) / 1000, _MAX_TIME_S)

@@ -28,6 +28,8 @@ SLICE: Final = 500
 SLICE_BYTES: Final = 8 << 20
 CLAIM_MS: Final = 30 * 86_400_000
 SHOWN_BYTES: Final = 2_000
+_MAX_NUMBER: Final = 2**64 - 1  # either half of an id of Redis
+_DIGITS: Final = len(str(_MAX_NUMBER))
 _ALL_BYTES: Final = 1 << 40
 _REPLAY_HELD: Final = "another job with its id is queued, scheduled or running"
 _REPLAY_EMPTY: Final = "it has no message, only the fields of an entry that had none: mend it"
@@ -54,6 +56,9 @@ class Where:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1e11:  # noqa: PLR2004  (also refuses NaN; above are milliseconds)
                 raise InvalidJobError(f"{name}: {value!r} is no time in epoch seconds")
+        for name in ("task", "id", "text"):
+            if not _is_text(getattr(self, name)):
+                raise InvalidJobError(f"{name}: {getattr(self, name)!r} cannot be written as UTF-8")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise InvalidJobError("since is after until: nothing can be between them")
 
@@ -248,6 +253,18 @@ def _checked(message: bytes) -> wire.Envelope:
 def _checked_id(entry_id: str) -> str:
     """Refuse what is no id of a dead letter, such as a job's own name, before Redis does in other words."""
     first, dash, second = entry_id.partition("-")
-    if not (first.isascii() and first.isdigit() and dash and second.isascii() and second.isdigit()):
+    if not (dash and _is_number(first) and _is_number(second)):
         raise InvalidJobError(f"{entry_id!r} is no id of a dead letter, such as 1893456000000-0 (see its list)")
     return entry_id
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text[: _DIGITS + 1]) <= _MAX_NUMBER
+
+
+def _is_text(word: str) -> bool:
+    try:
+        word.encode()
+    except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
+        return False
+    return True
