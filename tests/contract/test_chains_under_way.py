@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.caring import queue_care
+from support.caring import dead_letters, queue_care
 from support.jobs import OUTCOME, QUEUE, bury, fetched, finish, readd, stream_ids
 from support.stores import Store
 from workd.broker import keys
@@ -164,3 +164,36 @@ async def test_the_last_step_of_a_chain_that_is_purged_is_left_to_a_daemon(store
         assert step.id == "j.1"
         assert await session.admit(QUEUE, [Admit(step.entry_id, "j.1", True)]) == [Admitted.CANCELLED]
     assert not client.exists(keys.result(QUEUE, "j.1"))
+
+
+async def test_a_chain_whose_dead_step_is_replayed_goes_on_as_if_it_had_not_ended(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await first_done(session, client)
+        step = await step_of(session)
+        await session.settle(QUEUE, [bury(step, job_id="j.1", has_producer_id=True, kin=END)])
+        assert client.get(keys.result(QUEUE, "j")) == OUTCOME
+        client.set(keys.cancel(QUEUE, "j"), 1)
+        [letter] = dead_letters(store).page(QUEUE).letters
+        dead_letters(store).replay(QUEUE, letter.entry_id)
+        assert not client.exists(keys.result(QUEUE, "j"))
+        again = await step_of(session)
+        assert await session.admit(QUEUE, [STOPPED]) == [Admitted.RUN]
+        assert asked(client, "j") == ["asked", ""]
+        await session.settle(QUEUE, [finish(again, job_id="j.1", has_producer_id=True, kin=END)])
+    assert asked(client, "j") == ["ended", ""]
+
+
+async def test_a_dead_step_in_another_queue_than_its_chains_leaves_jobs_of_the_same_id_alone(store: Store) -> None:
+    client = store.client()
+    away = b'{"task":"b","id":"other:j.1","chain":{"id":"j","index":1,"queue":"other"}}'
+    client.set(keys.result(QUEUE, "j"), "an outcome")
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [step] = await fetched(session, client, away)
+        kin = Kin("j", chain="other:j")
+        await session.settle(QUEUE, [bury(step, job_id="other:j.1", outcome=None, has_producer_id=True, kin=kin)])
+    [letter] = dead_letters(store).page(QUEUE).letters
+    dead_letters(store).replay(QUEUE, letter.entry_id)
+    assert client.get(keys.result(QUEUE, "j")) == b"an outcome"
+    assert asked(client, "other:j") == ["asked", ""]

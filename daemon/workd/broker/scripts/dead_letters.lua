@@ -17,7 +17,7 @@
 -- Invariant: a letter is in the stream again before it leaves the dead, in one script: twice is once. Its job keeps its id.
 -- The claim of that id, which is `done` for an hour, is moved to the new entry, or the job would be the duplicate of itself;
 -- one that another job holds stays, and so does the letter. The job has not ended any more: its kept outcome goes, and so
--- does an old cancellation. Its counters begin anew. No key of another type is touched. Without a first line of flags:
+-- does an old cancellation; the same is true of the chain whose step it is. Its counters begin anew. No key of another type is touched. Without a first line of flags:
 -- a full memory refuses the XADD of a replay and allows a purge, which frees some.
 
 local dead, stream = KEYS[1], KEYS[2]
@@ -63,6 +63,21 @@ local function remove_text(key)
   if type(redis.pcall('GET', key)) == 'string' then redis.call('DEL', key) end
 end
 
+-- A chain has not ended any more either: what is kept of its end goes, and its name says where it is (see settle.lua).
+local function revive_chain(message, job, entry)
+  local fine, said = pcall(cjson.decode, message)
+  local place = fine and type(said) == 'table' and said.chain
+  if type(place) ~= 'table' or type(place.id) ~= 'string' then return end
+  local name = place.id
+  if type(place.queue) == 'string' then
+    name = place.queue .. ':' .. name
+  else
+    remove_text(prefix .. 'result:' .. name)
+  end
+  remove_text(prefix .. 'cancel:' .. name)
+  redis.pcall('SET', prefix .. 'seen:' .. name, 'chain ' .. entry .. ' = ' .. job, 'PX', claim_ms, 'GET')
+end
+
 local function replay(id, letter)
   local message, job, signature = letter.m or '', letter.id or '', letter.s or ''
   if verb == 'edit' then
@@ -93,6 +108,7 @@ local function replay(id, letter)
   if place then redis.call('SET', seen, entry, 'PX', claim_ms) end
   remove_text(prefix .. 'result:' .. job)
   remove_text(prefix .. 'cancel:' .. job)
+  if string.find(message, '"chain"', 1, true) then revive_chain(message, job, entry) end
   redis.call('XDEL', dead, id)
 end
 
