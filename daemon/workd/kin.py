@@ -34,6 +34,7 @@ class Following:
 
     queue: str
     id: str
+    index: int
     message: bytes
 
 
@@ -105,7 +106,7 @@ def next_step(flight: Flight, envelope: Envelope, value: bytes, now_s: float) ->
     if step.args:
         args.append(to_json(step.args)[1:-1])
     parts += (b',"args":[', b",".join(args), b"]}")
-    return Following(queue, job_id, b"".join(parts))
+    return Following(queue, job_id, index, b"".join(parts))
 
 
 def named(flight: Flight, error_json: bytes | None) -> bytes | None:
@@ -125,12 +126,7 @@ def finished(flight: Flight, item: Finish, status: Status, value: bytes | None, 
     following = flight.following
     if status is Status.SUCCEEDED and following is not None:
         item = item._replace(outcome=None, result_ttl_s=0.0, reply_to=None)
-        kin = Kin(flight.job_id, chain=name_of(flight))
-        if following.queue == flight.entry.queue:
-            return item._replace(kin=kin._replace(following=following.message, course=f"= {following.id}"))
-        name = _name_in(None if following.queue == home_of(flight) else home_of(flight), chain_id_of(flight))
-        post = Post(following.queue, following.id, following.message, chain=name)
-        return item._replace(kin=kin._replace(post=post, course=f"> {following.queue}"))
+        return item._replace(kin=_onward(flight, following))
     kin = _end(flight, status, value, error)
     if home_of(flight) == flight.entry.queue:
         return item._replace(kin=kin)
@@ -138,6 +134,24 @@ def finished(flight: Flight, item: Finish, status: Status, value: bytes | None, 
     if not came_twice:
         kin = kin._replace(post=_told_at_home(flight, item))
     return item._replace(kin=kin, outcome=None, result_ttl_s=0.0, reply_to=None)
+
+
+def _onward(flight: Flight, following: Following) -> Kin:
+    index = following.index
+    kin = Kin(flight.job_id, chain=name_of(flight))
+    here, home, there = flight.entry.queue, home_of(flight), following.queue
+    if there == here:
+        return kin._replace(following=following.message, course=f"{index} = {following.id}")
+    name = _name_in(None if there == home else home, chain_id_of(flight))
+    kin = kin._replace(post=Post(there, following.id, following.message, chain=name, number=index))
+    if here == home:
+        return kin._replace(course=f"{index} > {there}")
+    note = (
+        None
+        if there == home
+        else Post(home, kin.result_id, chain=chain_id_of(flight), number=index, course=f"> {there}")
+    )
+    return kin._replace(course=f"{index} <", note=note)
 
 
 def buried(flight: Flight, item: Bury) -> Bury:
@@ -150,11 +164,11 @@ def buried(flight: Flight, item: Bury) -> Bury:
     )
 
 
-def post_of(settlement: Settlement | None) -> Post | None:
-    """Return what has to be brought into another queue before this is settled."""
+def posts_of(settlement: Settlement | None) -> tuple[Post, ...]:
+    """Return what has to be brought into other queues before this is settled."""
     if settlement is None or isinstance(settlement, Readd) or settlement.kin is None:
-        return None
-    return settlement.kin.post
+        return ()
+    return tuple(post for post in (settlement.kin.post, settlement.kin.note) if post is not None)
 
 
 def _end(flight: Flight, status: Status, value: bytes | None, error: bytes | None) -> Kin:

@@ -221,18 +221,21 @@ class Settler:
 
         First a look whether these jobs are still ours: what is told elsewhere nobody can fence off.
         """
-        posts = [(flight, post) for flight in box.sending if (post := kin.post_of(flight.settlement)) is not None]
+        posts = [(flight, post) for flight in box.sending for post in kin.posts_of(flight.settlement)]
         if not posts:
             return list(box.sending)
-        taken = await session.taken(queue, [flight.entry.entry_id for flight, _ in posts])
+        taken = await session.taken(queue, list(dict.fromkeys(flight.entry.entry_id for flight, _ in posts)))
         ours = [each for each in posts if not each[0].dropped and each[0].entry.entry_id not in taken]
         # All at once: a call each, one after the other, would hold up everybody's ends for as many round trips.
         answers = await asyncio.gather(*(session.post(post) for _, post in ours))
-        refused = {id(flight) for (flight, _), why in zip(ours, answers, strict=True) if why and not flight.dropped}
+        refused = {
+            id(flight): (flight, why)
+            for (flight, _), why in zip(ours, answers, strict=True)
+            if why and not flight.dropped
+        }
         box.sending = [flight for flight in box.sending if id(flight) not in refused]
-        for (flight, _), why in zip(ours, answers, strict=True):
-            if id(flight) in refused:
-                self._hold_back(box, flight, why)
+        for flight, why in refused.values():
+            self._hold_back(box, flight, why)
         faultpoints.hit("after_post")
         return list(box.sending)
 

@@ -17,8 +17,8 @@ from workd.client import cancelling
 from workd.client.queue_care import Purged
 
 STEP = b'{"task":"b","id":"j.1","chain":{"id":"j","index":1}}'
-ON = Kin("j", following=STEP, chain="j", course="= j.1")
-AWAY = Kin("j", post=Post("images", "default:j.1", STEP), chain="j", course="> images")
+ON = Kin("j", following=STEP, chain="j", course="1 = j.1")
+AWAY = Kin("j", post=Post("images", "default:j.1", STEP), chain="j", course="1 > images")
 END = Kin("j", chain="j")
 STOPPED = Admit("", "j", has_producer_id=False)
 
@@ -82,7 +82,7 @@ async def test_of_a_chain_in_another_queue_its_own_says_where_it_is(store: Store
         await first_done(session, client, AWAY)
         assert asked(client, "j") == ["elsewhere", "images"]
         # In the other queue, which is this one now, it has another name.
-        assert await session.post(Post(QUEUE, "other:j.1", STEP, chain="other:j")) == ""
+        assert await session.post(Post(QUEUE, "other:j.1", STEP, chain="other:j", number=1)) == ""
         assert asked(client, "other:j") == ["asked", ""]
         assert await session.post(Post(QUEUE, "j", outcome=OUTCOME, chain="j")) == ""
     assert asked(client, "j") == ["ended", ""]
@@ -197,3 +197,48 @@ async def test_a_dead_step_in_another_queue_than_its_chains_leaves_jobs_of_the_s
     dead_letters(store).replay(QUEUE, letter.entry_id)
     assert client.get(keys.result(QUEUE, "j")) == b"an outcome"
     assert asked(client, "other:j") == ["asked", ""]
+
+
+async def test_a_queue_that_a_chain_only_passed_through_keeps_nothing_of_it(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        assert await session.post(Post(QUEUE, "other:j.1", STEP, chain="other:j", number=1)) == ""
+        [step] = await session.fetch([QUEUE], 1, 0)
+        kin = Kin("j", chain="other:j", course="2 <")
+        await session.settle(QUEUE, [finish(step, job_id="other:j.1", outcome=None, has_producer_id=True, kin=kin)])
+    assert not client.exists(keys.seen(QUEUE, "other:j"))
+
+
+async def test_where_a_chain_began_hears_that_it_has_gone_on_between_other_queues(store: Store) -> None:
+    client = store.client()
+    note = Post(QUEUE, "j", chain="j", number=2, course="> third")
+    async with store.session() as session:
+        await first_done(session, client, AWAY)
+        assert await session.post(note) == ""
+        assert asked(client, "j") == ["elsewhere", "third"]
+        assert await session.post(note._replace(number=1, course="> images")) == ""
+        assert asked(client, "j") == ["elsewhere", "third"], "what comes late changes nothing"
+        assert await session.post(Post(QUEUE, "j", chain="j")) == ""
+        assert await session.post(note._replace(number=3)) == ""
+    assert asked(client, "j") == ["ended", ""]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_chain_that_is_quicker_than_the_end_of_its_first_step_is_where_it_said_last(
+    store: Store, named: bool
+) -> None:
+    client = store.client()
+    for end, word in (
+        (Post(QUEUE, "j", chain="j"), "ended"),
+        (Post(QUEUE, "j.2", STEP, chain="j", number=2), "asked"),
+    ):
+        client.flushall()
+        async with store.session() as session:
+            await session.register(QUEUE)
+            [entry] = await fetched(session, client, b"1")
+            if named:
+                await session.admit(QUEUE, [first(entry)])
+            assert await session.post(end) == ""
+            await session.settle(QUEUE, [finish(entry, job_id="j", has_producer_id=named, outcome=None, kin=AWAY)])
+            assert asked(client, "j") == [word, ""]

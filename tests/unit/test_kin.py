@@ -109,13 +109,36 @@ def test_steps_are_counted_from_the_first_and_named_after_it(clerk: Clerk) -> No
 def test_a_step_in_another_queue_is_brought_there_and_remembers_where_the_chain_began(clerk: Clerk) -> None:
     job = tied(then=[{"task": "b", "queue": "images"}, {"task": "c"}])
     settlement = ended(clerk, job, retry.Returned(b"5"))
-    post = kin.post_of(settlement)
-    assert post is not None
+    [post] = kin.posts_of(settlement)
     assert (post.queue, post.id) == ("images", f"{QUEUE}:1000-0.1")
     found = json.loads(post.message)
     assert found["chain"] == {"id": "1000-0", "index": 1, "queue": QUEUE}
     assert found["id"] == post.id
     assert "queue" not in found
+
+
+def test_where_it_is_is_said_where_it_was_and_where_it_began_until_its_end(clerk: Clerk) -> None:
+    away = {"id": "j", "index": 2, "queue": "home"}
+    for job, said in (
+        (tied(id="j", then=[{"task": "b"}]), ("j", "1 = j.1", [])),
+        (tied(id="j", then=[{"task": "b", "queue": "images"}]), ("j", "1 > images", [("images", f"{QUEUE}:j", "")])),
+        (tied(id="home:j.2", chain=away, then=[{"task": "b"}]), ("home:j", "3 = home:j.3", [])),
+        (
+            tied(id="home:j.2", chain=away, then=[{"task": "b", "queue": "home"}]),
+            ("home:j", "3 <", [("home", "j", "")]),
+        ),
+        (
+            tied(id="home:j.2", chain=away, then=[{"task": "b", "queue": "third"}]),
+            ("home:j", "3 <", [("third", "home:j", ""), ("home", "j", "> third")]),
+        ),
+        (tied(id="home:j.2", chain=away, result_ttl=0), ("home:j", "", [("home", "j", "")])),
+    ):
+        settlement = ended(clerk, job, retry.Returned(b"5"))
+        tie = settlement.kin
+        assert tie is not None
+        posts = kin.posts_of(settlement)
+        assert (tie.chain, tie.course, [(post.queue, post.chain, post.course) for post in posts]) == said
+        assert {post.number for post in posts if tie.course} <= {int(tie.course[:1] or 0)}
 
 
 def test_the_name_of_a_step_is_never_longer_than_an_id_may_be(clerk: Clerk) -> None:
@@ -139,8 +162,7 @@ def test_the_end_in_another_queue_is_told_where_the_chain_began(clerk: Clerk) ->
     chain = {"id": "j", "index": 2, "queue": "home"}
     for event in (retry.Returned(b"5"), retry.Raised(NO)):
         settlement = ended(clerk, tied(id="home:j.2", chain=chain, reply_to="me"), event)
-        post = kin.post_of(settlement)
-        assert post is not None
+        [post] = kin.posts_of(settlement)
         assert (post.queue, post.id, post.message, post.reply_to, post.result_ttl_s) == ("home", "j", b"", "me", 60)
         assert wire.decode_outcome(post.outcome).id == "j"
         assert (settlement.outcome, settlement.reply_to, settlement.result_ttl_s) == (None, None, 0.0)
@@ -148,8 +170,8 @@ def test_the_end_in_another_queue_is_told_where_the_chain_began(clerk: Clerk) ->
 
 def test_of_a_step_that_came_twice_the_queue_where_the_chain_began_is_told_nothing(clerk: Clerk) -> None:
     chain = {"id": "j", "index": 2, "queue": "home"}
-    assert kin.post_of(clerk.duplicate(tied(id="home:j.2", chain=chain))) is None
-    assert kin.post_of(clerk.duplicate(tied(id="home:j.2", chain=chain, unique="u"))) is not None
+    assert kin.posts_of(clerk.duplicate(tied(id="home:j.2", chain=chain))) == ()
+    assert len(kin.posts_of(clerk.duplicate(tied(id="home:j.2", chain=chain, unique="u")))) == 1
 
 
 def test_an_error_names_the_step(clerk: Clerk) -> None:
@@ -246,7 +268,7 @@ def test_jobs_are_asked_for_and_found_by_their_groups_and_chains() -> None:
 
 
 def test_a_post_is_only_where_there_is_another_queue(clerk: Clerk) -> None:
-    assert kin.post_of(None) is None
-    assert kin.post_of(clerk.readd(tied(then=[{"task": "b"}]), Counters(), None)) is None
-    assert kin.post_of(ended(clerk, tied(then=[{"task": "b"}]), retry.Returned(b"1"))) is None
+    assert kin.posts_of(None) == ()
+    assert kin.posts_of(clerk.readd(tied(then=[{"task": "b"}]), Counters(), None)) == ()
+    assert kin.posts_of(ended(clerk, tied(then=[{"task": "b"}]), retry.Returned(b"1"))) == ()
     assert Post("q", "i").message == b""

@@ -22,6 +22,10 @@ class Post(NamedTuple):
     reply_to: str | None = None
     chain: str = ""
     """The chain's name in that queue."""
+    number: int = 0
+    """Which step after the first this brings."""
+    course: str = ""
+    """`> <queue>`: it has been brought there, and this only tells the queue where the chain began; else empty."""
 
 
 class Kin(NamedTuple):
@@ -42,7 +46,9 @@ class Kin(NamedTuple):
     chain: str = ""
     """The chain's name in the job's queue; empty if it is in none."""
     course: str = ""
-    """Where the chain is from now on: `= <step id>` in this queue, `> <queue>` in another; empty: it has ended."""
+    """Which step is next, and where: see `scripts/settle.lua`; empty: the chain has ended."""
+    note: Post | None = None
+    """What the queue where the chain began is told beside `post`."""
 
 
 def pack(entry_id: str, kin: Kin | None) -> tuple[Argument, ...]:

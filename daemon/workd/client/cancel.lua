@@ -236,7 +236,7 @@ local function cancel_chain(where, at)
 end
 
 local place = get(prefix .. 'seen:' .. job)
-local where, at = string.match(place or '', '^chain %S+ ([=>]) (.*)$')
+local where, at = string.match(place or '', '^chain %d+ %S+ ([=>]) (.*)$')
 if where then return cancel_chain(where, at) end
 if string.sub(go_on, 1, 1) == 'z' then return scan_scheduled(string.sub(go_on, 2)) end
 if string.sub(go_on, 1, 1) == 's' then return read_stream(string.sub(go_on, 2)) end

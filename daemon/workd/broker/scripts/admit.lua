@@ -22,7 +22,7 @@ if not redis.call('HGET', leases, me) then return {-1} end
 
 local function is_gone(place)
   if place == 'scheduled' or place == 'done' then return false end
-  local first, step = string.match(place, '^chain (%S+) = (.*)$')
+  local first, step = string.match(place, '^chain %d+ (%S+) = (.*)$')
   if step then  -- where its step is, if that was here once, or else in the entry that it began as
     place = redis.pcall('GET', prefix .. 'seen:' .. step)
     if place == 'scheduled' or place == 'done' or type(place) == 'table' then return false end

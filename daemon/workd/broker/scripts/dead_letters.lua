@@ -68,14 +68,14 @@ local function revive_chain(message, job, entry)
   local fine, said = pcall(cjson.decode, message)
   local place = fine and type(said) == 'table' and said.chain
   if type(place) ~= 'table' or type(place.id) ~= 'string' then return end
-  local name = place.id
+  local name, index = place.id, string.format('%.0f', tonumber(place.index) or 1)
   if type(place.queue) == 'string' then
     name = place.queue .. ':' .. name
   else
     remove_text(prefix .. 'result:' .. name)
   end
   remove_text(prefix .. 'cancel:' .. name)
-  redis.pcall('SET', prefix .. 'seen:' .. name, 'chain ' .. entry .. ' = ' .. job, 'PX', claim_ms, 'GET')
+  redis.pcall('SET', prefix .. 'seen:' .. name, 'chain ' .. index .. ' ' .. entry .. ' = ' .. job, 'PX', claim_ms, 'GET')
 end
 
 local function replay(id, letter)

@@ -5,6 +5,7 @@
 -- ARGV  1 prefix of the queue's keys  2 ms that a claim is kept while its job is on its way  3 id
 --       4 the next step's message, or ''  5 the chain's outcome, or ''  6 ms to keep the outcome  7 reply_to
 --       8 the chain's name in this queue  9 ms that `seen` is kept after the outcome
+--       10 the next step's number  11 '> queue': the next step is there, and nothing is enqueued here; else ''
 --
 -- Returns '' when it is done, else what is in its way.
 --
@@ -15,10 +16,23 @@
 
 local stream, prefix, claim_ms, id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local message, outcome, ttl_ms, reply_to, chain, seen_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local index, course = ARGV[10], ARGV[11]
 local whole = prefix .. 'seen:' .. chain  -- where the chain is, see settle.lua
 
 local function problem(key, reply)
   if type(reply) == 'table' and reply.err then return key .. ': ' .. tostring(reply.err) end
+end
+
+local said = redis.pcall('GET', whole)
+local known = type(said) == 'string' and tonumber(string.match(said, '^chain (%d+) '))
+local function say(where)
+  if known and known >= tonumber(index) then return end
+  redis.pcall('SET', whole, 'chain ' .. index .. ' ' .. where, 'PX', claim_ms, 'GET')
+end
+
+if course ~= '' then
+  if said ~= 'done' then say('- ' .. course) end
+  return ''
 end
 
 if message ~= '' then
@@ -29,7 +43,7 @@ if message ~= '' then
   local entry = redis.pcall('XADD', stream, '*', 'm', message)
   if type(entry) == 'table' then return problem(stream, entry) end
   redis.call('SET', seen, entry, 'PX', claim_ms)
-  redis.pcall('SET', whole, 'chain ' .. entry .. ' = ' .. id, 'PX', claim_ms, 'GET')
+  say(entry .. ' = ' .. id)
   return ''
 end
 
@@ -39,9 +53,7 @@ if ttl_ms ~= '0' then
   if wrong then return wrong end
 end
 if reply_to ~= '' then redis.pcall('XADD', prefix .. 'reply:' .. reply_to, 'NOMKSTREAM', '*', 'm', outcome) end
-local place, cancel = redis.pcall('GET', whole), prefix .. 'cancel:' .. chain
-if type(place) == 'string' and string.sub(place, 1, 6) == 'chain ' then
-  redis.call('SET', whole, 'done', 'PX', seen_ms)
-end
+local cancel = prefix .. 'cancel:' .. chain
+redis.pcall('SET', whole, 'done', 'PX', seen_ms, 'GET')
 if type(redis.pcall('GET', cancel)) == 'string' then redis.call('DEL', cancel) end
 return ''

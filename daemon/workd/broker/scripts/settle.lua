@@ -15,7 +15,8 @@
 --         a entry job message n t signature due_ms has_id unique                  back to the stream, or scheduled
 --       before f or d, for a job of a group or a chain:
 --         k entry result_id group index how head body next chain course           see groups.lua; next: a message;
---           chain: its name in this queue; course: where it is then, '= step' or '> queue', '' at its end
+--           chain: its name in this queue; course: the number of the next step, and where that is: '= step' here,
+--           '> queue' elsewhere, '<' elsewhere and this is not where the chain began; '' at its end
 -- Returns {1} when fenced, else {0, skipped, lost replies, score of the next scheduled job or '',
 --   entry, error, entry, error, ...}
 --
@@ -23,7 +24,7 @@
 -- twice. Nothing is rolled back in a script, so every write may fail without harm: those that can be repeated come
 -- first (the result), the one that cannot (dead letter, re-added entry) after them, then what may be lost (reply),
 -- and last, for the jobs whose writes all went well, XACK and XDEL. No key of another type is overwritten.
--- While a chain goes on, `seen:<chain>` says where it is (`chain <entry> = <step>`, `chain - > <queue>`), so that it can be
+-- While a chain goes on, `seen:<chain>` says where it is (`chain 1 <entry> = <step>`, `chain 1 - > <queue>`), so that it can be
 -- cancelled by its id, and so that its id stays taken; with its end goes the wish that it be cancelled, or a later job of the
 -- same id would be cancelled for it.
 
@@ -167,31 +168,36 @@ local function remove_text(key)
   if get(key) then redis.call('DEL', key) end
 end
 
--- Say where a chain is now.
-local function note_course(k, job, next_entry)
+-- Say where a chain is now; `place` is what was said before this job ended. One that has gone on in another queue may be
+-- farther than this script knows, and even at its end: what its later steps have said stays.
+local function note_course(k, entry, job, next_entry, place)
   local chain, course = ARGV[k + 9], ARGV[k + 10]
   if chain == '' then return end
   local seen = prefix .. 'seen:' .. chain
-  if course ~= '' then
-    redis.pcall('SET', seen, 'chain ' .. next_entry .. ' ' .. course, 'PX', claim_ms, 'GET')
-    return
+  local index, where, at = string.match(course, '^(%d+) ([=><])(.*)$')
+  local known = tonumber(string.match(place or '', '^chain (%d+) '))
+  local is_news = known and index and known < tonumber(index)
+  if not index then
+    if known then redis.call('SET', seen, 'done', 'PX', seen_ms) end
+    remove_text(prefix .. 'cancel:' .. chain)
+    remove_text(prefix .. 'cancel:' .. job)
+  elseif where == '=' or (where == '>' and (is_news or not place or place == entry)) then
+    redis.pcall('SET', seen, 'chain ' .. index .. ' ' .. next_entry .. ' ' .. where .. at, 'PX', claim_ms, 'GET')
+  elseif where == '<' and is_news then
+    redis.call('DEL', seen)
   end
-  if string.sub(get(seen) or '', 1, 6) == 'chain ' then redis.call('SET', seen, 'done', 'PX', seen_ms) end
-  remove_text(prefix .. 'cancel:' .. chain)
-  remove_text(prefix .. 'cancel:' .. job)
 end
 
 -- A step whose id another job has, and that its chain has come to all the same: nobody else will tell the chain's end.
-local function is_where_its_chain_is(entry, k)
-  if not k or ARGV[k + 9] == '' then return false end
-  local place, wanted = get(prefix .. 'seen:' .. ARGV[k + 9]), 'chain ' .. entry .. ' '
-  return place ~= nil and string.sub(place, 1, #wanted) == wanted
+local function is_where_its_chain_is(entry, place)
+  return string.match(place or '', '^chain %d+ (%S+) ') == entry
 end
 
 local function finish(i, entry, k)
   local job, outcome, ttl_ms, reply_to, has_id, unique = unpack(ARGV, i + 2, i + 7)
+  local place = k and ARGV[k + 9] ~= '' and get(prefix .. 'seen:' .. ARGV[k + 9]) or nil
   local ours = ARGV[i] == 'd' or ARGV[i + 8] == '' or has_id == '' or get(prefix .. 'seen:' .. job) == entry
-    or is_where_its_chain_is(entry, k)
+    or is_where_its_chain_is(entry, place)
   local next_entry
   local wrong = ours and ttl_ms ~= '0' and keep(k and ARGV[k + 2] or job, outcome, ttl_ms)
   if not wrong and k and ours then wrong, next_entry = tell_kin(k) end
@@ -199,7 +205,7 @@ local function finish(i, entry, k)
   if wrong then return wrong end
   if ours or not k then answer(reply_to, outcome) end  -- of a step that came twice nobody hears
   release(entry, job, has_id, unique)
-  if k and ours then note_course(k, job, next_entry) end
+  if k and ours then note_course(k, entry, job, next_entry, place) end
 end
 
 local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10, k = 11}
