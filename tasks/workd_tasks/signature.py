@@ -109,8 +109,11 @@ class Signature:
     def dump(self, value: object) -> bytes:
         """Return `value` as JSON; raises `ResultError` when JSON or the return annotation cannot hold it."""
         try:
-            # "error" costs 1.3 us, so it is not for what cannot be wrong.
-            raw = self._dump(value, warnings=True if type(value) is self._exact_type else "error")
+            if type(value) is self._exact_type:
+                raw = self._dump(value)
+            else:
+                # "error" costs 1.3 us, so it is not for what cannot be wrong. By alias a model is read, too.
+                raw = self._dump(value, warnings="error", by_alias=True)
             refuse_non_finite(raw)
             refuse_huge_integers(raw)
         except ValueError as error:  # as pydantic calls all that its serializers meet

@@ -97,6 +97,10 @@ class Row(TypedDict, total=False):
     raw: bytes
 
 
+class Renamed(BaseModel):
+    user_id: int = Field(alias="userId")
+
+
 T = TypeVar("T")
 
 
@@ -146,6 +150,8 @@ VALUES: list[tuple[Any, Any]] = [
     (dict[Colour, int], {Colour.BLUE: 1}),
     (Sequence[dt.datetime], [MOMENT]),
     (Person, PERSON),
+    (Renamed, Renamed(userId=1)),
+    (dict[str, list[Renamed]], {"x": [Renamed(userId=1)]}),
     (Box[dt.datetime], Box[dt.datetime](content=MOMENT)),
     (Item, ITEM),
     (Order, Order((ITEM,), MOMENT, PERSON)),
