@@ -11,6 +11,8 @@ SoftTimeout               a BaseException: the time is up (see there)
 
 from __future__ import annotations
 
+import sys
+
 
 class TaskError(Exception):
     """The base of the exceptions that tasks and workd use with each other."""
@@ -58,21 +60,24 @@ class Retry(TaskError):
     """
 
     def __init__(self, after_s: float | None = None) -> None:
-        if after_s is not None and not 0 <= after_s < float("inf"):
-            raise ValueError(f"Retry(after_s={after_s!r}): must be 0 or more seconds")
+        if after_s is not None and not 0 <= after_s <= sys.float_info.max:
+            raise ValueError(f"Retry(after_s={after_s!r}): must be 0 or more seconds"[:200])
         super().__init__(after_s)
-        self.after_s = after_s
+        self.after_s = None if after_s is None else float(after_s)  # also a Fraction, or one of numpy's
 
     def __str__(self) -> str:
         return "retry asked for" if self.after_s is None else f"retry asked for, after {self.after_s:g} s"
 
 
 class Reject(TaskError):
-    """End the job now, as a dead letter with reason `rejected`: running it again would be of no use."""
+    """End the job now, as a dead letter with reason `rejected`: running it again would be of no use.
 
-    def __init__(self, reason: str) -> None:
+    A reason that is no text, such as the exception that is the reason, is made one.
+    """
+
+    def __init__(self, reason: object) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
 
 
 class SoftTimeout(BaseException):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -205,8 +206,36 @@ def test_retry_carries_its_wait() -> None:
     told = raised(Retry(2.5))
     assert (told["type"], told["retry"], told["after_s"]) == ("Retry", True, 2.5)
     assert raised(Retry())["after_s"] is None
-    with pytest.raises(ValueError, match="after_s"):
-        Retry(-1)
+    assert raised(Retry(Fraction(1, 4)))["after_s"] == 0.25  # type: ignore[arg-type] # what people may well write
+    for wrong in (-1, float("nan"), float("inf"), 10**400):
+        with pytest.raises(ValueError, match="after_s"):
+            Retry(wrong)
+
+
+class Leaves(Exception):
+    def __str__(self) -> str:
+        raise SystemExit(1)
+
+
+class Homeless(Exception):
+    __module__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("error", [Leaves(), Homeless(), SyntaxError("x", ("f", 1, 2, 3))])
+def test_an_exception_that_breaks_whoever_looks_at_it_ends_its_job_and_no_worker(error: BaseException) -> None:
+    told = raised(error)
+    assert (told["type"], told["retry"]) == ("RuntimeError", True)
+    assert "cannot be told" in told["message"]
+
+
+@pytest.mark.parametrize("reason", [404, None, ValueError("no image")])
+def test_a_reason_that_is_no_text_is_made_one(reason: object) -> None:
+    @task
+    def picky() -> None:
+        raise Reject(reason)
+
+    kind, told = run("picky")
+    assert (kind, told["message"]) == (frames.REJECTED, str(reason))
 
 
 def test_reject_ends_the_job_with_its_reason() -> None:

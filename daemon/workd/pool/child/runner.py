@@ -195,7 +195,15 @@ def _bind_unread(call: signature.Signature, job: RunnerJob) -> tuple[tuple[Any, 
 
 
 def raised(task: Task, error: BaseException) -> tuple[int, bytes]:
-    """Tell what the exception says about the job."""
+    """Tell what the exception says about the job. One that breaks whoever looks at it ends this job and no worker."""
+    try:
+        return _tell(task, error)
+    except BaseException as broken:  # noqa: BLE001 (users' exceptions have code of their own, which may do anything)
+        text = f"the task raised an exception that cannot be told: to look at it raises {type(broken).__name__}"
+        return frames.RAISED, _failure(RuntimeError(text))
+
+
+def _tell(task: Task, error: BaseException) -> tuple[int, bytes]:
     match error:
         case ArgumentsError():
             return frames.INVALID, _info("InvalidArguments", f"task {task.name!r}: {_fault(error.__cause__)}")
