@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic import ValidationError
 from pydantic.experimental.arguments_schema import generate_arguments_schema
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import SchemaValidator, core_schema, from_json, to_json
+from pydantic_core import SchemaError, SchemaValidator, core_schema, from_json, to_json
 
 from workd_tasks import adapters
 from workd_tasks.errors import TaskDefinitionError, TaskError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from workd_tasks.define import Task
 
 _STRICT: Final = core_schema.CoreConfig(strict=True, val_json_bytes="base64", allow_inf_nan=False)
+_NOTHING_GIVEN: Final[dict[Any, Any]] = {"var_args": (), "var_kwargs_uniform": {}, "var_kwargs_unpacked_typed_dict": {}}
 _EXACT_TYPES: Final = (int, float, str, bool, NoneType)
 _UNEXPECTED: Final = re.compile(r"UnexpectedValue\(Expected `([^`]*)`.*input_type=([^\]]*)\]\)$", re.MULTILINE)
 
@@ -68,9 +69,12 @@ class Signature:
         self.task = task
         self._call_signature = inspect.signature(fn)
         self._schema = _arguments_schema(task, fn, "arguments-v3")
-        self._by_name = SchemaValidator(self._schema, _STRICT).validate_json
         self._positional: Callable[[bytes], Any] | None = None
-        self._whole = _message_validator(_arguments_schema(task, fn, "arguments")).validate_json
+        try:
+            self._by_name = _by_name_validator(self._schema).validate_json
+            self._whole = _message_validator(_arguments_schema(task, fn, "arguments")).validate_json
+        except SchemaError as error:  # what pydantic finds only now, such as a pattern that is none
+            raise _definition_error(task, "its signature", error) from error
         self._needs_nothing = self._fits(b"{}")
         self._returns = returns = _return_type(task, fn)
         self._dump = _result_adapter(task, returns).serializer.to_json
@@ -172,6 +176,24 @@ def of(task: Task) -> Signature:
     if known is None or known.task is not task:
         known = _signatures[task.name] = Signature(task)
     return known
+
+
+def _by_name_validator(schema: CoreSchema) -> SchemaValidator:
+    """Return a validator over an object with all arguments under their parameters' names.
+
+    pydantic takes `*rest` and `**more` for required parameters, which may not follow one that has a default, unless
+    they have one, too.
+    """
+    found, definitions = _split(schema)
+    arguments = cast("core_schema.ArgumentsV3Schema", found)
+    parameters: list[core_schema.ArgumentsV3Parameter] = [
+        {**one, "schema": core_schema.with_default_schema(one["schema"], default=_NOTHING_GIVEN[mode])}
+        if (mode := one.get("mode")) in _NOTHING_GIVEN
+        else one
+        for one in arguments["arguments_schema"]
+    ]
+    found = {**arguments, "arguments_schema": parameters}
+    return SchemaValidator(core_schema.definitions_schema(found, definitions) if definitions else found, _STRICT)
 
 
 def _message_validator(arguments: CoreSchema) -> SchemaValidator:

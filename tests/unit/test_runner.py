@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -221,7 +221,7 @@ class Homeless(Exception):
     __module__ = None  # type: ignore[assignment]
 
 
-@pytest.mark.parametrize("error", [Leaves(), Homeless(), SyntaxError("x", ("f", 1, 2, 3))])
+@pytest.mark.parametrize("error", [Leaves(), Homeless(), SyntaxError("x", ("f", 1, 2, cast("Any", 3)))])
 def test_an_exception_that_breaks_whoever_looks_at_it_ends_its_job_and_no_worker(error: BaseException) -> None:
     told = raised(error)
     assert (told["type"], told["retry"]) == ("RuntimeError", True)

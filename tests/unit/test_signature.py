@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from workd_tasks import registry, signature, task
+from workd_tasks import TaskDefinitionError, registry, signature, task
 from workd_tasks.signature import ArgumentsError, ResultError, Signature
 
 
@@ -192,6 +192,42 @@ class TestBind:
                 called(f, message)
             assert re.search(rf"{path}\n  Input should be a finite number", str(caught.value.__cause__))
         assert called(f, '{"args":[[1e308,null]]}') == [1e308, None]
+
+    @pytest.mark.parametrize(
+        ("message", "result"),
+        [
+            ({}, (1, (), {})),
+            ({"args": [2]}, (2, (), {})),
+            ({"args": [2, 3, 4], "kwargs": {"x": 5}}, (2, (3, 4), {"x": 5})),
+            ({"kwargs": {"a": 2, "x": 3}}, (2, (), {"x": 3})),
+        ],
+    )
+    def test_any_number_of_arguments_may_follow_one_with_a_default(self, message: dict[str, Any], result: Any) -> None:
+        def f(a: int = 1, *rest: int, **more: int) -> object:
+            return a, rest, more
+
+        assert called(f, message) == result
+        assert refused(f, {"args": [1, 2, "x"]}) == "rest.1 int_type"
+        assert refused(f, {"kwargs": {"x": "y"}}) == "more.x int_type"
+
+    @pytest.mark.parametrize(
+        ("fn", "message", "result"),
+        [
+            (lambda a=1, **more: (a, more), {"kwargs": {"b": None}}, (1, {"b": None})),
+            (lambda a=1, /, *rest: (a, rest), {"args": [2, [3]]}, (2, ([3],))),
+            (lambda *rest, **more: (rest, more), {}, ((), {})),
+        ],
+    )
+    def test_so_they_may_whatever_they_follow(
+        self, fn: Callable[..., Any], message: dict[str, Any], result: Any
+    ) -> None:
+        assert called(fn, message) == result
+
+    def test_a_signature_that_pydantic_refuses_late_is_told_with_its_task(self) -> None:
+        def f(x: Annotated[str, Field(pattern="(")]) -> None: ...
+
+        with pytest.raises(TaskDefinitionError, match=r"task 't': its signature cannot be validated from JSON"):
+            of(f)
 
     def test_unannotated_parameters_take_anything(self) -> None:
         def free(a, b=None):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
