@@ -4,13 +4,13 @@
     bytes 8 to 15     how many jobs were ever asked to stop: written by the supervisor, read by the worker's `notices`
     bytes 16 to 23    not 0: all jobs are asked to stop, since the daemon drains
     bytes 24 to 31    how many reports of progress were ever written: by the worker, read by the supervisor
-    bytes 32 to 511   a ring of the keys of the jobs that were last asked to stop
+    bytes 32 to 8223  a ring of the keys of the jobs that were last asked to stop
     then              places for the last report of each of several jobs, found by the job's key
     last              Python stacks: written by `faulthandler` in the worker, read by the supervisor
 
 A report that the other side is just writing reads as none: it carries a check sum, and there will be another look. Of
-more jobs at once than there are places, some have no report to show; of more than the ring holds, the first are no
-longer asked, and are killed when their grace is over.
+more jobs at once than there are places, some have no report to show. The ring has room for all that one worker can run
+at once, so that a whole group of coroutines may be asked before the worker looks.
 
 `faulthandler` writes from a signal handler in C, which needs neither the GIL nor Python code: when the supervisor asks
 with `STACKS_SIGNAL`, and by itself when the worker dies of an error in C code. Memory that a worker writes here
@@ -37,10 +37,9 @@ _WISHES_AT: Final = 8
 _WISHES: Final = struct.Struct("<QQ")  # how many, and whether all are meant
 _NO_WISH: Final = bytes(_WISHES.size)
 _RING_AT: Final = 32
-_RING: Final = struct.Struct("<60Q")
-_RING_KEYS: Final = 60
+_RING_KEYS: Final = 1024
 _REPORTS_AT: Final = 24
-_PLACES_AT: Final = 512
+_PLACES_AT: Final = _RING_AT + _RING_KEYS * _KEY_BYTES
 _PLACES: Final = 32
 _PLACE_BYTES: Final = 512
 _REPORT_HEAD: Final = struct.Struct("<QHI")  # the job's key, bytes of what follows, check sum of key and that
@@ -75,8 +74,15 @@ def wish_stop(fd: int, key: int) -> None:
 
 
 def asked_to_stop(fd: int) -> frozenset[int]:
-    """Return the keys of the jobs that were last asked to stop one by one; 0 is none."""
-    return frozenset(_RING.unpack(os.pread(fd, _RING.size, _RING_AT)))
+    """Return the keys of the jobs that were last asked to stop one by one."""
+    count, _ = _WISHES.unpack(os.pread(fd, _WISHES.size, _WISHES_AT))
+    return frozenset(_read_ring(fd, count))
+
+
+def _read_ring(fd: int, count: int) -> tuple[int, ...]:
+    """Return what the ring holds after so many wishes."""
+    keys = min(count, _RING_KEYS)
+    return struct.unpack(f"<{keys}Q", os.pread(fd, keys * _KEY_BYTES, _RING_AT))
 
 
 def wish_stop_of_all(fd: int) -> None:
@@ -90,7 +96,8 @@ def is_asked_to_stop(fd: int, key: int) -> bool:
     wishes = os.pread(fd, _WISHES.size, _WISHES_AT)
     if wishes == _NO_WISH:
         return False
-    return bool(_WISHES.unpack(wishes)[1]) or key in _RING.unpack(os.pread(fd, _RING.size, _RING_AT))
+    count, is_all = _WISHES.unpack(wishes)
+    return bool(is_all) or key in _read_ring(fd, count)
 
 
 def write_report(fd: int, key: int, number: int, text: bytes) -> None:
