@@ -476,3 +476,30 @@ async def test_a_key_of_a_scheduled_job_that_has_become_due_is_free_once_it_is_o
         [other] = await fetched(session, client, message())
         again = Admit(other.entry_id, other.entry_id, has_producer_id=False, unique="key")
         assert await session.admit(QUEUE, [again]) == [Admitted.RUN]
+
+
+async def test_a_move_takes_the_waiting_jobs_of_all_tasks_also_where_the_newest_of_them_are_a_whole_slice(
+    store: Store,
+) -> None:
+    store.need_one_server()
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        older = await fetched(session, client, *(message(task="b") for _ in range(3)))
+        newer = await fetched(session, client, *(message(task="a") for _ in range(MOVE_SLICE)))
+        for task, entries in (("a", newer), ("b", older)):
+            ids = [entry.entry_id for entry in entries]
+            client.xclaim(STREAM, keys.GROUP, keys.waiting(task), 0, ids, justid=True)
+        assert queue_care(store).move(QUEUE, OTHER) == Moved(MOVE_SLICE + 3)
+        assert stream_ids(client) == []
+
+
+async def test_a_purge_goes_on_behind_waiting_jobs_that_somebody_trimmed(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        ids = [entry.entry_id for entry in await fetched(session, client, *(message() for _ in range(60)))]
+        client.xclaim(STREAM, keys.GROUP, keys.waiting("square"), 0, ids, justid=True)
+        client.xdel(STREAM, *ids[:55])
+        assert queue_care(store).purge(QUEUE) == Purged(5)
+        assert (stream_ids(client), pending_ids(client)) == ([], [])

@@ -149,7 +149,8 @@ class QueueCare:
                 removed = self._remove(queue, mover, [row[0] for row in rows])
                 done = Moved(done.queued + len(rows), done.scheduled, done.doubled + len(rows) - removed)
                 progress(done)
-                if not newest or _order(rows[-1][0].decode()) >= _order(newest):
+                # Those that wait for a limit come first, task by task: the newest is not always the last.
+                if not newest or min(_order(row[0].decode()) for row in rows) >= _order(newest):
                     break
         finally:
             names = (keys.stream(queue), keys.leases(queue))

@@ -135,7 +135,8 @@ local function purge_waiting(consumer)
     local row = redis.call('XRANGE', stream, one[1], one[1])[1]
     if row then rows[#rows + 1] = row else redis.call('XACK', stream, group, one[1]) end
   end
-  return throw_slice(rows)
+  throw_slice(rows)
+  return #pending > 0
 end
 
 local function purge_queued()
