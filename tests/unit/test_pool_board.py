@@ -71,6 +71,21 @@ def test_what_a_worker_writes_over_everything_is_no_report(fd: int) -> None:
     assert all(board.read_report(fd, key) == b"" for key in range(64))
 
 
+@pytest.mark.parametrize("harm", ["filled", "emptied"])
+def test_the_supervisor_writes_and_reads_whatever_a_worker_has_done_to_the_board(fd: int, harm: str) -> None:
+    if harm == "filled":
+        os.pwrite(fd, b"\xff" * board._STACKS_AT, 0)
+    else:
+        os.ftruncate(fd, 0)
+    board.read_report(fd, 31)
+    for key in (1, 2):
+        board.wish_stop(fd, key)
+    board.wish_stop_of_all(fd)
+    board.write_order(fd, 1)
+    assert (board.read_report(fd, 3), board.reports_count(fd) >= 0) == (b"", True)
+    assert board.is_asked_to_stop(fd, 2)
+
+
 def test_the_longest_report_leaves_its_neighbour_alone(fd: int) -> None:
     board.write_report(fd, 4, 1, b"mine")
     board.write_report(fd, 3, 2, b"x" * board.MAX_REPORT_BYTES)

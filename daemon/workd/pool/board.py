@@ -35,6 +35,7 @@ WHERE: Final = 1 << 63  # in the place of a key whose time is up: its job is onl
 _KEY_BYTES: Final = 8
 _WISHES_AT: Final = 8
 _WISHES: Final = struct.Struct("<QQ")  # how many, and whether all are meant
+_COUNTS: Final = 1 << 64  # a count begins anew after so many; a worker may have written any
 _NO_WISH: Final = bytes(_WISHES.size)
 _RING_AT: Final = 32
 _RING_KEYS: Final = 1024
@@ -68,9 +69,9 @@ def read_order(fd: int) -> int:
 
 def wish_stop(fd: int, key: int) -> None:
     """Ask one job to stop. The count goes last: whoever sees it finds the key."""
-    count, is_all = _WISHES.unpack(os.pread(fd, _WISHES.size, _WISHES_AT))
+    count, is_all = _read_wishes(fd)
     os.pwrite(fd, key.to_bytes(_KEY_BYTES, "little"), _RING_AT + count % _RING_KEYS * _KEY_BYTES)
-    os.pwrite(fd, _WISHES.pack(count + 1, is_all), _WISHES_AT)
+    os.pwrite(fd, _WISHES.pack((count + 1) % _COUNTS, is_all), _WISHES_AT)
 
 
 def asked_to_stop(fd: int) -> frozenset[int]:
@@ -87,8 +88,15 @@ def _read_ring(fd: int, count: int) -> tuple[int, ...]:
 
 def wish_stop_of_all(fd: int) -> None:
     """Ask every job to stop, now and from now on."""
-    count, _ = _WISHES.unpack(os.pread(fd, _WISHES.size, _WISHES_AT))
+    count, _ = _read_wishes(fd)
     os.pwrite(fd, _WISHES.pack(count, 1), _WISHES_AT)
+
+
+def _read_wishes(fd: int) -> tuple[int, int]:
+    """Return how many wishes there were, and whether all are meant; none on a board that a worker has cut off."""
+    wishes = os.pread(fd, _WISHES.size, _WISHES_AT)
+    count, is_all = _WISHES.unpack(wishes) if len(wishes) == _WISHES.size else (0, 0)
+    return count, is_all
 
 
 def is_asked_to_stop(fd: int, key: int) -> bool:
@@ -115,6 +123,8 @@ def reports_count(fd: int) -> int:
 def read_report(fd: int, key: int) -> bytes:
     """Return what a job said last of how far it is; empty if it said nothing, or is just saying it."""
     record = os.pread(fd, _PLACE_BYTES, _PLACES_AT + key % _PLACES * _PLACE_BYTES)
+    if len(record) < _REPORT_HEAD.size:
+        return b""  # a worker has cut the board off
     whose, length, check_sum = _REPORT_HEAD.unpack_from(record)
     text = record[_REPORT_HEAD.size : _REPORT_HEAD.size + length]
     return text if whose == key and check_sum == _check_sum(key, text) else b""
