@@ -208,6 +208,28 @@ async def test_whoever_waits_when_the_client_is_closed_gets_his_result(
     assert slow.known_outcome.value == "later"
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("what", ["of its own", "of another queue", "of another client"])
+async def test_a_server_that_stands_still_holds_nobody_beyond_his_timeout(
+    client: AnyClient, server: Server, gates: Gates, what: str
+) -> None:
+    patience_s = 60.0  # the deadline of a call, which is not to count
+    async with AnyClient(client.kind, server.url, deadline_s=patience_s) as patient:
+        await patient.call("wait", [await patient.call("enqueue", "echo", 0)], timeout=20)  # its replies are read
+        options = {"queue": "other"} if what == "of another queue" else None
+        handle = await patient.call("enqueue", "hold", "later", options=options)
+        if what == "of another client":
+            handle = patient.client.result(handle.id)
+        server.pause()
+        try:
+            with pytest.raises(ResultTimeoutError):
+                await resolved(handle.get(0.05))
+            assert await patient.call("wait", [handle], 0.05) == (set(), {handle})
+            await patient.call("close")
+        finally:
+            server.resume()
+
+
 async def test_a_result_is_found_by_a_client_that_was_closed(client: AnyClient, gates: Gates) -> None:
     slow = await client.call("enqueue", "hold", "later")
     await client.call("close")

@@ -18,6 +18,7 @@ class AnyClient:
     """A `Client` or an `AsyncClient`: `await client.call("enqueue", ...)` either way."""
 
     def __init__(self, kind: str, url: str, **arguments: Any) -> None:
+        self.kind = kind
         self.client: Any = (Client if kind == "sync" else AsyncClient)(url, **arguments)
 
     async def __aenter__(self) -> Self:

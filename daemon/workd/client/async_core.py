@@ -16,7 +16,7 @@ from workd.client.async_links import async_link_to
 from workd.client.async_readers import async_reader_of
 from workd.client.async_sender import AsyncSender, persistently
 from workd.client.handle import AsyncHandle, Job
-from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_about_another, poll_pauses
+from workd.client.outcomes import CLOSED_AGAIN_S, LEAST_LOOK_S, CancelState, JobState, is_about_another, poll_pauses
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
@@ -117,7 +117,7 @@ class AsyncCore:
         look = arrived.empty() and (not pushed or self.is_in_doubt(job))
         pauses = poll_pauses()
         while True:
-            outcome = await self._look_up(job) if look else None
+            outcome = await self._look_up(job, end_s) if look else None
             left_s = end_s - time.monotonic()
             look = self.must_look_for(job)
             pause_s = next(pauses) if look else CLOSED_AGAIN_S
@@ -136,23 +136,25 @@ class AsyncCore:
             return None
         return outcome
 
-    async def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome]) -> None:
-        """Have each callback called once with its job's outcome, from the reader's task or from here."""
+    async def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome], end_s: float = math.inf) -> None:
+        """Have each callback called once with its job's outcome, from the reader's task or from here; as in core.py."""
         for job, on_outcome in zip(jobs, on_outcomes, strict=True):
             if job.table is self.replies:
                 await self.reader.watch(job.queue)
             self.replies.expect(job.key, on_outcome)
-        await self.look_for([job for job in jobs if self.is_in_doubt(job)])
+        await self.look_for([job for job in jobs if self.is_in_doubt(job)], end_s)
 
-    async def look_for(self, jobs: Iterable[Job]) -> None:
+    async def look_for(self, jobs: Iterable[Job], end_s: float = math.inf) -> None:
         """Deliver those of the outcomes that are in `result:<id>`; while Redis is away, none."""
         ids: dict[str, list[str]] = {}
         for job in jobs:
             ids.setdefault(job.queue, []).append(job.id)
-        with suppress(ClientError):  # the reader will look for them when it is connected again
+        with suppress(ClientError, TimeoutError):  # the reader will look for them when it is connected again
             for queue_name, job_ids in ids.items():
                 for some in commands.id_chunks(job_ids):
-                    for raw in filter(None, await self.link.call(commands.results(queue_name, some))):
+                    async with _look_until(end_s):
+                        found = await self.link.call(commands.results(queue_name, some))
+                    for raw in filter(None, found):
                         self.replies.deliver_raw(queue_name, raw)
 
     def is_in_doubt(self, job: Job) -> bool:
@@ -163,10 +165,16 @@ class AsyncCore:
         """Say whether the job's outcome may never come as a reply; see core.py."""
         return self._closed or job.own_id or job.table is not self.replies
 
-    async def _look_up(self, job: Job) -> Outcome | None:
+    async def _look_up(self, job: Job, end_s: float) -> Outcome | None:
         """Look into `result:<id>`; None also while Redis is away, since whoever waits will look again."""
         try:
-            raw = await self.link.call(commands.result(job.queue, job.id))
-        except ClientError:
+            async with _look_until(end_s):
+                raw = await self.link.call(commands.result(job.queue, job.id))
+        except (ClientError, TimeoutError):
             return None
         return None if raw is None else decode_outcome(raw)
+
+
+def _look_until(end_s: float) -> asyncio.Timeout:
+    """End a look that takes longer than whoever waits for it."""
+    return asyncio.timeout(None if end_s == math.inf else max(LEAST_LOOK_S, end_s - time.monotonic()))

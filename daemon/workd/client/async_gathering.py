@@ -47,7 +47,7 @@ async def completed(
     for handle in waiting.ended:
         yield handle
     try:
-        await core.subscribe(waiting.jobs(), list(tellers.values()))
+        await core.subscribe(waiting.jobs(), list(tellers.values()), end_s)
         for pause_s in waiting.pauses():
             until_s = min(end_s, time.monotonic() + pause_s)
             while waiting.pending:
@@ -64,6 +64,6 @@ async def completed(
                 return
             if until_s == end_s:
                 raise waiting.late(timeout_s or 0.0)
-            await core.look_for(waiting.polled())
+            await core.look_for(waiting.polled(), end_s)
     finally:
         waiting.forget(tellers)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from workd.client import commands
 from workd.client.async_link import disconnect
 from workd.client.commands import REFRESH_S, TRIM_EVERY
-from workd.client.reader import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, MARGIN_S
+from workd.client.reader import FIRST_BACKOFF_S, LONGEST_BACKOFF_S, MARGIN_S, WAKE_S
 from workd.errors import ClientError, MessageError
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class AsyncReplyReader:
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="workd-replies")
         for live in self._table.live:
-            with suppress(ClientError):  # then its read breaks, or times out
-                await self._link.call(commands.wake(live, self._table.name))
+            with suppress(ClientError, TimeoutError):  # then its read breaks, or times out
+                async with asyncio.timeout(WAKE_S):
+                    await self._link.call(commands.wake(live, self._table.name))
             return
 
     async def stop(self) -> None:

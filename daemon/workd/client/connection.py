@@ -201,7 +201,7 @@ class Connection:
     def interrupt(self) -> None:
         """End a read that is under way in another thread: it fails."""
         with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)  # TLS's own would change what the reader is using
 
     def close(self) -> None:
         """Close; safe twice."""

@@ -15,10 +15,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from workd.client import cancelling, commands, daemons, progress
+from workd.client.connection import Deadline
 from workd.client.forking import begin_with_each_process
 from workd.client.handle import Handle, Job
 from workd.client.links import link_to
-from workd.client.outcomes import CLOSED_AGAIN_S, CancelState, JobState, is_about_another, poll_pauses
+from workd.client.outcomes import CLOSED_AGAIN_S, LEAST_LOOK_S, CancelState, JobState, is_about_another, poll_pauses
 from workd.client.readers import reader_of
 from workd.client.replies import NOT_LIVE, ReplyTable
 from workd.client.sender import Sender, persistently
@@ -28,7 +29,6 @@ from workd.wire import Outcome, decode_outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from workd.client.connection import Deadline
     from workd.client.daemons import DaemonInfo
     from workd.client.link import Link
     from workd.client.message import Draft
@@ -119,7 +119,7 @@ class Core:
         look = arrived.empty() and (not pushed or self.is_in_doubt(job))
         pauses = poll_pauses()
         while True:
-            outcome = self._look_up(job) if look else None
+            outcome = self._look_up(job, end_s) if look else None
             left_s = end_s - time.monotonic()
             look = self.must_look_for(job)
             pause_s = next(pauses) if look else CLOSED_AGAIN_S
@@ -137,22 +137,25 @@ class Core:
             return None
         return outcome
 
-    def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome]) -> None:
-        """Have each callback called once with its job's outcome, from the reader's thread or from here."""
+    def subscribe(self, jobs: Sequence[Job], on_outcomes: Sequence[OnOutcome], end_s: float = math.inf) -> None:
+        """Have each callback called once with its job's outcome, from the reader's thread or from here.
+
+        `end_s` is when somebody stops waiting, on the monotonic clock.
+        """
         for job, on_outcome in zip(jobs, on_outcomes, strict=True):
             if job.table is self.replies:
                 self.reader.watch(job.queue)
             self.replies.expect(job.key, on_outcome)
-        self.look_for([job for job in jobs if self.is_in_doubt(job)])
+        self.look_for([job for job in jobs if self.is_in_doubt(job)], end_s)
 
-    def look_for(self, jobs: Iterable[Job]) -> None:
+    def look_for(self, jobs: Iterable[Job], end_s: float = math.inf) -> None:
         """Deliver those of the outcomes that are in `result:<id>`; while Redis is away, none."""
         ids: dict[str, list[str]] = {}
         for job in jobs:
             ids.setdefault(job.queue, []).append(job.id)
         with suppress(ClientError):  # the reader will look for them when it is connected again
             for queue_name, job_ids in ids.items():
-                self._look_up_many(queue_name, job_ids)
+                self._look_up_many(queue_name, job_ids, end_s)
 
     def must_look_for(self, job: Job) -> bool:
         """Say whether the job's outcome may never come as a reply.
@@ -161,19 +164,22 @@ class Core:
         """
         return self._closed or job.own_id or job.table is not self.replies
 
-    def _look_up_many(self, queue_name: str, job_ids: Sequence[str]) -> None:
+    def _look_up_many(self, queue_name: str, job_ids: Sequence[str], end_s: float) -> None:
         for some in commands.id_chunks(job_ids):
-            for raw in filter(None, self.link.call(commands.results(queue_name, some))):
+            for raw in filter(None, self.link.call(commands.results(queue_name, some), self._look_until(end_s))):
                 self.replies.deliver_raw(queue_name, raw)
 
     def is_in_doubt(self, job: Job) -> bool:
         """Say whether the job's outcome may have come unseen: its stream was not read all the time since."""
         return job.mark == NOT_LIVE or job.mark != self.replies.mark(job.queue)
 
-    def _look_up(self, job: Job) -> Outcome | None:
+    def _look_until(self, end_s: float) -> Deadline:
+        return Deadline(min(self.link.deadline_s, max(LEAST_LOOK_S, end_s - time.monotonic())))
+
+    def _look_up(self, job: Job, end_s: float) -> Outcome | None:
         """Look into `result:<id>`; None also while Redis is away, since whoever waits will look again."""
         try:
-            raw = self.link.call(commands.result(job.queue, job.id))
+            raw = self.link.call(commands.result(job.queue, job.id), self._look_until(end_s))
         except ClientError:
             return None
         return None if raw is None else decode_outcome(raw)

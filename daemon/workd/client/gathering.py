@@ -158,7 +158,7 @@ def completed(core: Core, handles: Iterable[Handle[Any]], timeout_s: float | Non
     tellers = waiting.tellers(arrived.put)
     yield from waiting.ended
     try:
-        core.subscribe(waiting.jobs(), list(tellers.values()))
+        core.subscribe(waiting.jobs(), list(tellers.values()), end_s)
         for pause_s in waiting.pauses():
             until_s = min(end_s, time.monotonic() + pause_s)
             while waiting.pending:
@@ -174,6 +174,6 @@ def completed(core: Core, handles: Iterable[Handle[Any]], timeout_s: float | Non
                 return
             if until_s == end_s:
                 raise waiting.late(timeout_s or 0.0)
-            core.look_for(waiting.polled())
+            core.look_for(waiting.polled(), end_s)
     finally:
         waiting.forget(tellers)

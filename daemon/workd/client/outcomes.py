@@ -23,6 +23,8 @@ CancelState = Literal["cancelled", "asked", "ended", "unknown"]
 
 CLOSED_AGAIN_S = 1.0
 """How often who waits for a reply asks, and asks nobody but his own client, whether that still reads replies."""
+LEAST_LOOK_S = 0.5
+"""How long a look at `result:<id>` may take, however little time is left: with none left, it is the only one."""
 _FIRST_PAUSE_S = 0.005
 _LONGEST_PAUSE_S = 0.25
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 0.5
 _STOP_S = 1.0
+WAKE_S = 0.5  # who watches another queue waits for this, and has a timeout of his own
 MARGIN_S = 5.0  # a blocked read that is this late has lost its server
 
 logger = logging.getLogger(__name__)
@@ -69,11 +70,11 @@ class ReplyReader:
             thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
-        self._wake()
+        self.abandon()
         thread.join(_STOP_S)
 
     def abandon(self) -> None:
-        """End the thread without talking to the server: nobody holds the client any more, and this is any thread."""
+        """End the thread without waiting for it, or for a server that may hang; from any thread."""
         self.stopping.set()
         connection = self._connection
         if connection is not None:
@@ -82,7 +83,7 @@ class ReplyReader:
     def _wake(self) -> None:
         for queue in self._table.live:
             with suppress(ClientError):  # then its read breaks, or times out
-                self._link.call(commands.wake(queue, self._table.name))
+                self._link.call(commands.wake(queue, self._table.name), Deadline(WAKE_S))
             return
 
     def _run(self) -> None:
