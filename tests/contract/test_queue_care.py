@@ -494,12 +494,15 @@ async def test_a_move_takes_the_waiting_jobs_of_all_tasks_also_where_the_newest_
         assert stream_ids(client) == []
 
 
-async def test_a_purge_goes_on_behind_waiting_jobs_that_somebody_trimmed(store: Store) -> None:
+@pytest.mark.parametrize("way", ["purge", "move"])
+async def test_a_purge_or_move_goes_on_behind_waiting_jobs_that_somebody_trimmed(store: Store, way: str) -> None:
+    store.need_one_server()
     client = store.client()
     async with store.session() as session:
         await session.register(QUEUE)
         ids = [entry.entry_id for entry in await fetched(session, client, *(message() for _ in range(60)))]
         client.xclaim(STREAM, keys.GROUP, keys.waiting("square"), 0, ids, justid=True)
         client.xdel(STREAM, *ids[:55])
-        assert queue_care(store).purge(QUEUE) == Purged(5)
+        care = queue_care(store)
+        assert (care.purge(QUEUE) if way == "purge" else care.move(QUEUE, OTHER)).queued == 5
         assert (stream_ids(client), pending_ids(client)) == ([], [])

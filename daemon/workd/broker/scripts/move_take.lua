@@ -43,25 +43,29 @@ local function has_room(row)
   return true
 end
 
-local function claim_from(consumer)
-  for _, one in ipairs(redis.call('XPENDING', stream, group, '-', '+', left, consumer)) do
+local function claim_slice(consumer)
+  local pending = redis.call('XPENDING', stream, group, '-', '+', left, consumer)
+  for _, one in ipairs(pending) do
     local row = redis.call('XRANGE', stream, one[1], one[1])[1]
     if not row then
       redis.call('XACK', stream, group, one[1])
     elseif not has_room(row) then
-      return
+      return false
     else
       redis.call('XCLAIM', stream, group, me, '0', one[1], 'JUSTID')
       taken[#taken + 1] = row
     end
   end
+  return #pending > 0
 end
 
 for _, one in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
   local name = value_of(one, 'name')
   local until_ms = tonumber(redis.call('HGET', leases, name) or '') or 0
   local was_left = begins_with(name, mover_prefix) and until_ms <= now_ms
-  if (was_left or begins_with(name, waiting_prefix)) and left > 0 then claim_from(name) end
+  if (was_left or begins_with(name, waiting_prefix)) then
+    while left > 0 and claim_slice(name) do end
+  end
 end
 
 local last = '-'
