@@ -12,10 +12,12 @@ from support.jobs import QUEUE
 from support.roles import add_user, url_of
 from support.servers import Server, valkey_binary
 from support.waiting import eventually
-from workd import Client, RedisPool
+from workd import Client, RedisPool, step
+from workd import group as group_of
 from workd.broker import keys, rights
 from workd.client.admin import Admin
-from workd.errors import ServerUnavailableError
+from workd.client.dead_letters import Where
+from workd.errors import JobCancelledError, ServerUnavailableError
 from workd_tasks import samples
 
 if TYPE_CHECKING:
@@ -39,6 +41,73 @@ def test_a_daemon_and_its_clients_need_no_more_than_their_roles_have(server: Ser
             client.rpush(keys.inbox(QUEUE), json.dumps({"task": "square", "args": [6], "id": "in", "result_ttl": 60}))
             assert sending.result("in").get(timeout=5) == 36
             assert [state.name for state in admin.queues.all()] == [QUEUE]
+            daemon.term()
+            assert daemon.wait() == 0
+        assert "NOPERM" not in daemon.log_text()
+        assert "permission" not in daemon.log_text()
+
+
+def test_an_operator_needs_no_more_than_the_role_has(server: Server) -> None:
+    """All that `Admin` can do, on a queue with something of everything in it."""
+    letter = {"m": '{"task":"square"}', "reason": "failed", "error": "{}", "id": "a", "task": "square", "attempts": "1"}
+    group = group_of(step("square", 1))
+    with (
+        server.client() as client,
+        Client(server.url) as sending,
+        Admin(url_of(server, add_user(client, "operator"))) as admin,
+    ):
+        sending.enqueue_many("square", [(n,) for n in range(3)])
+        sending.with_options(delay_s=600).enqueue("square", 1)
+        sending.with_options(delay_s=600, id="named", unique="once").enqueue("square", 1)
+        sending.enqueue_group(group)
+        sending.enqueue_chain(step("square", 1), step("square"))
+        first, second, *_ = [client.xadd(keys.dead(QUEUE), letter).decode() for _ in range(4)]
+        admin.queues.pause(QUEUE, "a test", for_s=60.0)
+        assert admin.queues.state(QUEUE).paused is not None
+        assert admin.queues.resume(QUEUE) is not None
+        assert admin.queues.fired(QUEUE) == {}
+        assert admin.dead.count(QUEUE) == 4
+        assert admin.dead.get(QUEUE, first).task == "square"
+        assert len(admin.dead.page(QUEUE).letters) == 4
+        admin.dead.replay(QUEUE, first)
+        admin.dead.edit(QUEUE, second, b'{"task":"square","args":[2]}')
+        admin.dead.replay_all(QUEUE, Where(task="square"))
+        client.xadd(keys.dead(QUEUE), letter)
+        admin.dead.purge_all(QUEUE)
+        assert admin.queues.move(QUEUE, "other").queued > 3
+        sending.enqueue_group(group)
+        admin.queues.purge("other")
+        admin.queues.purge(QUEUE)
+
+
+def test_a_producer_needs_no_more_than_the_role_has_for_all_that_clients_can(server: Server, tmp_path: Path) -> None:
+    with server.client() as client:
+        worker, producer = (add_user(client, role) for role in ("daemon", "producer"))
+        with (
+            DaemonProcess(
+                url_of(server, worker),
+                tmp_path,
+                modules=("workd_tasks.samples", "support.limit_tasks"),
+                queues="default,other",
+            ) as daemon,
+            Client(url_of(server, producer)) as sending,
+        ):
+            daemon.wait_ready()
+            assert [info.queues for info in sending.daemons()] == [("default", "other")]
+            slow = sending.enqueue("sleep", 30)
+            assert eventually(lambda: slow.status() == "running")
+            slow.progress()
+            assert slow.cancel() == "asked"
+            assert sending.with_options(delay_s=600).enqueue("square", 1).cancel() in ("cancelled", "asked")
+            assert sending.with_options(unique="u", id="own").enqueue("square", 3).get(timeout=10) == 9
+            handle = sending.enqueue_group(group_of(*(step("square", n) for n in range(5))))
+            assert handle.summary(timeout=10).succeeded == 5
+            chain = sending.enqueue_chain(step("square", 2), step("square").with_options(queue="other"))
+            assert chain.get(timeout=10) == 16
+            limited = [sending.enqueue("narrow") for _ in range(8)]
+            assert not sending.wait(limited, timeout=20).not_done
+            with pytest.raises(JobCancelledError):
+                slow.get(timeout=15)
             daemon.term()
             assert daemon.wait() == 0
         assert "NOPERM" not in daemon.log_text()

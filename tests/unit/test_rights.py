@@ -40,7 +40,7 @@ def test_producers_may_call_what_their_scripts_do(name: str) -> None:
 
 
 def test_a_viewer_may_change_nothing() -> None:
-    writes = rights._WRITES | {"blmove", "publish", "rpush"}
+    writes = rights._WRITES | {"blmove", "getdel", "publish", "rpush"}
     assert not rights.COMMANDS["viewer"] & writes
 
 

@@ -59,7 +59,7 @@ COMMANDS: Final[dict[Role, frozenset[str]]] = {
     | {"del", "hincrby", "hset", "pexpire", "publish", "rpush", "set", "setbit"}
     | {"xack", "xadd", "xdel", "xtrim", "zadd", "zrem"}
     | {"wait", "waitaof"},
-    "operator": _CONNECTION | _SCRIPTS | _READS | _LOOKS | _WRITES | {"memory|usage", "zscore"},
+    "operator": _CONNECTION | _SCRIPTS | _READS | _LOOKS | _WRITES | {"getdel", "memory|usage", "zscore"},
     "viewer": _CONNECTION | _SCRIPTS | _READS | _LOOKS | {"info"},
 }
 """A viewer may run scripts, and in them nothing but reads."""
