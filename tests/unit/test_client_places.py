@@ -88,6 +88,7 @@ def test_only_what_was_certainly_not_carried_out_is_sent_to_another_server() -> 
         error = ResponseError(code)
         assert pause_before_again_s(caused(refused(COMMAND, error, URL), error)) is not None
     assert pause_before_again_s(caused(refused(COMMAND, moved, URL), moved)) == 0.0
+    assert pause_before_again_s(caused(refused(COMMAND, moved, URL), moved), moved_before=True) == module._PAUSE_S
     for other in ("WRONGTYPE x", "OOM x", "NOPERM x", "ERR x"):
         error = ResponseError(other)
         assert pause_before_again_s(caused(refused(COMMAND, error, URL), error)) is None

@@ -53,6 +53,7 @@ def test_what_may_pass_is_tried_again_after_pauses_that_grow() -> None:
         refused(ResponseError("LOADING Redis is loading the dataset in memory")),
         refused(ResponseError("BUSY Redis is busy running a script")),
         refused(ResponseError("CLUSTERDOWN The cluster is down")),
+        refused(ResponseError("ASK 1 127.0.0.1:7000")),
     ],
 )
 def test_what_will_pass_is_tried_again(error: ClientError) -> None:

@@ -49,13 +49,15 @@ class AsyncLinks(AsyncLink):
         self, command: Command, following: Sequence[Callable[[float], Command]], deadline: Deadline
     ) -> tuple[Any, list[Any]]:
         """Do as `AsyncLink.call_followed`, at the server that the command belongs to."""
+        moved = False
         while True:
             try:
                 link = await self._link_for(command, deadline)
                 return await link.call_followed(command, following, deadline)
             except ClientError as error:
                 self.servers.forget()
-                pause_s = pause_before_again_s(error)
+                pause_s = pause_before_again_s(error, moved_before=moved)
+                moved = moved or pause_s == 0.0
                 if pause_s is None or deadline.left_s() < pause_s + _LEAST_S:
                     raise
                 await asyncio.sleep(pause_s)

@@ -90,12 +90,14 @@ class Links(Link):
             link.close()
 
     def _where_it_belongs(self, command: Command, deadline: Deadline, work: Callable[[Link], T]) -> T:
+        moved = False
         while True:
             try:
                 return work(self._link_for(command, deadline))
             except ClientError as error:
                 self.places.forget()
-                pause_s = pause_before_again_s(error)
+                pause_s = pause_before_again_s(error, moved_before=moved)
+                moved = moved or pause_s == 0.0
                 if pause_s is None or deadline.left_s() < pause_s + _LEAST_S:
                     raise
                 time.sleep(pause_s)

@@ -101,17 +101,19 @@ class Places:
         return address
 
 
-def pause_before_again_s(error: Exception) -> float | None:
+def pause_before_again_s(error: Exception, *, moved_before: bool = False) -> float | None:
     """Say after how many seconds a command may go to another server; None where that is no use, or not safe.
 
-    It is where this one has not carried it out, and said so, or never got it.
+    It is where this one has not carried it out, and said so, or never got it. `moved_before`: the map asked for then
+    has not led there either; in a failover nodes hear of it one by one, and name each other for a while.
     """
     if not isinstance(error, ServerUnavailableError) or error.in_doubt:
         return None
     cause = error.__cause__
     if isinstance(cause, ResponseError):
         text = text_of(cause)
-        return (0.0 if text.startswith("MOVED ") else _PAUSE_S) if text.startswith(_ELSEWHERE) else None
+        at_once = text.startswith("MOVED ") and not moved_before
+        return (0.0 if at_once else _PAUSE_S) if text.startswith(_ELSEWHERE) else None
     is_lost = isinstance(cause, RedisConnectionError | RedisTimeoutError | OSError) and not isinstance(cause, REFUSALS)
     return _PAUSE_S if is_lost else None
 

@@ -37,7 +37,7 @@ _MARKER_GRACE_S: Final = 30.0  # how much later than its deadline a call's bytes
 _FIRST_PAUSE_S: Final = 0.05
 _PAUSES_GROW: Final = 3.0
 _PASSING_ERRORS: Final = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)  # asyncio's redis-py
-_PASSING: Final = ("LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
+_PASSING: Final = ("ASK ", "LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 
 
 @dataclass(frozen=True, slots=True)
