@@ -45,6 +45,11 @@ def test_what_may_pass_is_tried_again_after_pauses_that_grow() -> None:
         tried.pause_s(broken(in_doubt=False))
 
 
+def test_however_often_it_is_tried_no_pause_eats_up_the_deadline() -> None:
+    tried = attempts(retries=100, span_s=2.0)
+    assert max(tried.pause_s(broken(in_doubt=False)) for _ in range(100)) <= 0.5
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -36,6 +36,7 @@ _MARKER_GRACE_S: Final = 30.0  # how much later than its deadline a call's bytes
 
 _FIRST_PAUSE_S: Final = 0.05
 _PAUSES_GROW: Final = 3.0
+_LONGEST_PAUSE_S: Final = 0.5  # else a call with much time would sleep through most of it, or not dare to
 _PASSING_ERRORS: Final = (BusyLoadingError, ClusterDownError, MasterDownError, TryAgainError)  # asyncio's redis-py
 _PASSING: Final = ("ASK ", "LOADING", "BUSY ", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN")
 
@@ -131,7 +132,7 @@ class Attempts:
         if isinstance(error, NotDurableError) or (self._doubt is None and is_in_doubt(error)):
             self._doubt = error
         pause_s = self._pause_s * random.uniform(0.5, 1.0)  # noqa: S311 (spreads those who were cut off together)
-        self._pause_s *= _PAUSES_GROW
+        self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * _PAUSES_GROW)
         if not self._left or not _is_passing(error) or self._deadline.left_s() <= pause_s:
             raise self._doubt or error
         self._left -= 1
