@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 SLICE = 128  # entries decoded in one turn of the loop, or as many as make up SLICE_BYTES: well under 2 ms
 SLICE_BYTES = 64 * 1024
 UNREAD_SHARE = 16  # how much less work is a message whose arguments are not parsed: it is only handed over
+SIGNED_SHARE = 4  # … or looked at for its signature
 FETCH_BYTES = 16 * 1024 * 1024
 WRONG_KEY_PAUSE_S = 5.0
 SIZE_WEIGHT = 0.02  # of the newest message in the recent size
@@ -66,6 +67,7 @@ class Arrivals:
         self._endings = endings
         self._pool: ProcessPool
         self._reader: Reader
+        self._unread_share = UNREAD_SHARE if limits.signing is None else SIGNED_SHARE
         self._recent_bytes = 1024.0
 
     def attach(self, pool: ProcessPool, catalogue: Mapping[str, Mapping[str, Any]], wall: Callable[[], float]) -> None:
@@ -104,7 +106,7 @@ class Arrivals:
                 to_admit.setdefault(entry.queue, []).append(flight)
             else:
                 ready.append(flight)
-            work += size // UNREAD_SHARE if flight.arguments[1] else size
+            work += size // self._unread_share if flight.arguments[1] else size
             if is_full := work > SLICE_BYTES or number >= SLICE:
                 break
         self._start(ready)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workd.broker.session import Session
     from workd.clock import Clock
     from workd.crontab import Line
+    from workd.signing import Signing
 
 ON_TIME_S: Final = 10
 """What is late by no more has not been missed: a full pool, a restart of Redis, another daemon's turn."""
@@ -65,9 +66,10 @@ class _Post:
 class Timetable:
     """The lines that this daemon fires, by queue; what it knows of them outlives a session."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Begin with none."""
+    def __init__(self, clock: Clock, signing: Signing | None = None) -> None:
+        """Begin with none; `signing` signs the messages, if they have to be signed."""
         self.clock = clock
+        self._signing = signing
         self._posts: dict[str, list[_Post]] = {}
         self._off: dict[str, list[str]] = {}
 
@@ -120,13 +122,16 @@ class Timetable:
                 times = await asyncio.to_thread(_choose, post.line, post.last_s, now_s)
             else:
                 times = _choose(post.line, post.last_s, now_s)
-            firings += [
-                Firing(post.name, at_s, post.line.fingerprint, post.line.message(post.name, at_s)) for at_s in times
-            ]
+            firings += [self._firing(post, at_s) for at_s in times]
             if not times:
                 log.warning("fire times were missed", line=post.name, first=job_id(post.name, post.next_s))
                 post.done(now_s)
         return firings
+
+    def _firing(self, post: _Post, at_s: int) -> Firing:
+        message = post.line.message(post.name, at_s)
+        signature = b"" if self._signing is None else self._signing.sign(message)
+        return Firing(post.name, at_s, post.line.fingerprint, message, signature)
 
     def note(self, queue: str, firings: Sequence[Firing], reply: FireReply) -> None:
         """Take what became of them; what was refused, and what comes after it in its line, is due again."""

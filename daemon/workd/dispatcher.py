@@ -60,7 +60,7 @@ class Dispatcher:
         self.taking = {queue: asyncio.Lock() for queue in queues}
         self.clock = clock
         self.alarms = {queue: Alarm(clock) for queue in queues}
-        self.timetable = Timetable(clock)
+        self.timetable = Timetable(clock, limits.signing)
         self.renewed_at: dict[str, float] = {}  # loop time at which a takeover pass renewed the lease on a queue
         self.settler = Settler(self.books, self.alarms, self._on_settled, apart=apart)
         self.gate = Gate(self.books, clerk, self, self)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from workd.broker.entries import Entry
     from workd.retry import Event
+    from workd.signing import Signing
     from workd.wire import Envelope
 
 _SHOWN_BYTES = 200
@@ -35,6 +36,8 @@ class Limits:
     max_message_bytes: int = 1024 * 1024
     cancel_grace_s: float = 5.0
     async_concurrency: int = 1
+    signing: Signing | None = None
+    """What verifies messages, and signs those that the daemon writes itself; None: nothing is signed."""
 
 
 class Reader:
@@ -66,6 +69,8 @@ class Reader:
             limit = self._limits.max_message_bytes
             text = f"the message has {len(message)} bytes, max_message_bytes is {limit}: send a reference instead"
             return flight, _refused(wire.DeadReason.TOO_LARGE, "MessageTooLarge", text)
+        if self._limits.signing is not None and (wrong := self._limits.signing.refusal(message, entry.signature)):
+            return flight, _refused(wire.DeadReason.BAD_SIGNATURE, "BadSignature", wrong)
         try:
             if len(message) <= excerpt.LONG_BYTES:
                 envelope = wire.decode(message)  # nearly all are short: nothing more is made for them

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workd.broker.ops import Bury, Finish, Settlement
     from workd.flights import Flight
     from workd.retry import Decision
+    from workd.signing import Signing
     from workd.wire import Envelope
 
 _write_steps: Final = TypeAdapter(list[Step]).dump_json
@@ -36,6 +37,7 @@ class Following:
     id: str
     index: int
     message: bytes
+    signature: bytes = b""
 
 
 # ── on the way in ──
@@ -61,7 +63,9 @@ def refusal(envelope: Envelope) -> str:
 # ── on the way out ──
 
 
-def go_on(flight: Flight, decision: Decision, now_s: float, max_message_bytes: int) -> Decision:
+def go_on(
+    flight: Flight, decision: Decision, now_s: float, max_message_bytes: int, signing: Signing | None = None
+) -> Decision:
     """Prepare the next step where there is one; a value that is too large for it ends the job, and the chain."""
     envelope = flight.envelope
     if not isinstance(decision, retry.Succeed) or envelope is None or not envelope.then:
@@ -73,6 +77,8 @@ def go_on(flight: Flight, decision: Decision, now_s: float, max_message_bytes: i
             f" max_message_bytes is {max_message_bytes}: return a reference instead"
         )
         return retry.Die(decision.counters, DeadReason.TOO_LARGE, ErrorInfo(type="MessageTooLarge", message=text))
+    if signing is not None:
+        following = replace(following, signature=signing.sign(following.message))
     flight.following = following
     return decision
 
@@ -141,9 +147,11 @@ def _onward(flight: Flight, following: Following) -> Kin:
     kin = Kin(flight.job_id, chain=name_of(flight))
     here, home, there = flight.entry.queue, home_of(flight), following.queue
     if there == here:
-        return kin._replace(following=following.message, course=f"{index} = {following.id}")
+        kin = kin._replace(following=following.message, following_signature=following.signature)
+        return kin._replace(course=f"{index} = {following.id}")
     name = _name_in(None if there == home else home, chain_id_of(flight))
-    kin = kin._replace(post=Post(there, following.id, following.message, chain=name, number=index))
+    post = Post(there, following.id, following.message, following.signature, chain=name, number=index)
+    kin = kin._replace(post=post)
     if here == home:
         return kin._replace(course=f"{index} > {there}")
     note = (

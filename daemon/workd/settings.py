@@ -30,6 +30,7 @@ from workd import redis_url as urls
 from workd.address import DEFAULT_HTTP, parse
 from workd.crontab import NAME_RULE, Line
 from workd.errors import SettingsError
+from workd.signing import Signing, check_keys, split_keys
 from workd_tasks.options import MAX_CONCURRENCY, MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG: Final = Path("/etc/workd/workd.toml")
 ENV_PREFIX: Final = "WORKD_"
-SECRETS: Final = frozenset({"redis_url"})  # read from $CREDENTIALS_DIRECTORY too, and masked when shown
+SECRETS: Final = frozenset({"redis_url", "signing_keys"})  # read from $CREDENTIALS_DIRECTORY too, and masked when shown
 _OTHER_VARIABLES: Final = frozenset({"WORKD_CONFIG", "WORKD_FAULT_POINT"})
 _MIB: Final = 1024 * 1024
 
@@ -76,6 +77,7 @@ QueueName = Annotated[str, StringConstraints(pattern=f"^(?:{QUEUE_RULE.pattern})
 QueueNames = Annotated[tuple[QueueName, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 Weight = Annotated[int, Field(ge=1, le=1_000_000)]
 Weights = Annotated[dict[QueueName, Weight], NoDecode, BeforeValidator(_weights)]
+SigningKeys = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_keys), AfterValidator(check_keys)]
 ModuleNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), AfterValidator(_distinct)]
 LineName = Annotated[str, StringConstraints(pattern=f"^(?:{NAME_RULE.pattern})$")]
 RedisUrl = Annotated[
@@ -164,14 +166,28 @@ class Settings(BaseSettings):
     schedule: dict[LineName, Line] = Field(
         default={}, description="jobs at certain times: a table [schedule.NAME] for each, in the file"
     )
+    signing_keys: SigningKeys = Field(
+        default=(),
+        repr=False,
+        description="keys of at least 16 bytes: messages have to be signed with one of them, the first signs ours",
+    )
     require_redis: bool = Field(
         default=False, description="end at start when Redis does not answer, instead of trying on"
     )
 
     @property
     def inboxes(self) -> tuple[str, ...]:
-        """The inboxes to serve: those of queues that are served at all."""
+        """The inboxes to serve: those of queues that are served at all, none where messages have to be signed."""
+        return () if self.signing_keys else self._wished_inboxes
+
+    @property
+    def _wished_inboxes(self) -> tuple[str, ...]:
         return tuple(queue for queue in self.queues if queue in self.inbox_queues)
+
+    @property
+    def signing(self) -> Signing | None:
+        """What verifies and signs messages; None without keys."""
+        return Signing.of(self.signing_keys)
 
     @classmethod
     def settings_customise_sources(
@@ -220,6 +236,8 @@ def masked(name: str, value: object) -> object:
         return {line: one.model_dump(mode="json", exclude_unset=True) for line, one in value.items()}
     if name not in SECRETS:
         return value
+    if name == "signing_keys" and isinstance(value, tuple):
+        return ["***"] * len(value)
     hidden = re.sub(r"(://[^:/@\s]*:)\S*(@)", r"\1***\2", str(value))
     return re.sub(r"([?&](?:ssl_|sentinel_)?password=)[^&\s]*", r"\1***", hidden)
 
@@ -303,7 +321,13 @@ def _warnings(settings: Settings, environ: Mapping[str, str]) -> list[str]:
     unknown = sorted(name for name in environ if name.startswith(ENV_PREFIX) and name not in known)
     spare = [queue for queue in settings.inbox_queues if queue not in settings.queues]
     unserved = [queue for queue in settings.queue_weights if queue not in settings.queues]
+    refused = settings._wished_inboxes if settings.signing_keys else ()  # noqa: SLF001 - of the class above
     return [
+        *(
+            f"inbox_queues: the inbox of {queue} is not served: messages have to be signed (signing_keys), and what"
+            " is pushed to a list has no signature; with an empty inbox_queues this is not said"
+            for queue in refused
+        ),
         *(f"{name} is not a setting{nearest(name, tuple(sorted(known)))}" for name in unknown),
         *(
             f"inbox_queues: {queue} is not among queues: its inbox is not served"

@@ -112,9 +112,12 @@ class Supervisor:
             max_message_bytes=settings.max_message_bytes,
             cancel_grace_s=settings.cancel_grace_s,
             async_concurrency=settings.async_concurrency,
+            signing=settings.signing,
         )
         source = _source(settings, self.daemon_id)
-        clerk = Clerk(self.daemon_id, wall=clock.now_s, max_message_bytes=limits.max_message_bytes)
+        clerk = Clerk(
+            self.daemon_id, wall=clock.now_s, max_message_bytes=limits.max_message_bytes, signing=limits.signing
+        )
         self._dispatcher = Dispatcher(settings.queues, limits, clerk, clock, apart=are_apart(source))
         self._consumer = consumer_of(source, self._dispatcher)
         self._pool = ProcessPool(self._dispatcher, _pool_options(settings, modules, self.daemon_id), launched)

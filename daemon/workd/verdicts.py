@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from workd.pool.deaths import WorkerDied
     from workd.pool.parsing import Frame
     from workd.retry import Counters, Decision, Event
+    from workd.signing import Signing
 
 _REASONS = {
     frames.INVALID: DeadReason.INVALID,
@@ -108,9 +109,11 @@ class Clerk:
         wall: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
         max_message_bytes: int = 1024 * 1024,
+        signing: Signing | None = None,
     ) -> None:
-        """`wall` gives epoch seconds, `dice` a number in [0, 1) for the jitter of backoffs."""
+        """`wall` gives epoch seconds, `dice` a number in [0, 1) for the jitter; `signing` signs next steps."""
         self._max_message_bytes = max_message_bytes
+        self._signing = signing
         self.daemon_id = daemon_id
         self.wall = wall
         self._dice = dice
@@ -119,7 +122,9 @@ class Clerk:
         """Apply the rules to what happened."""
         policy = flight.policy or retry.Policy()
         decision = retry.decide(flight.entry.counters, policy, event, self._dice())
-        return kin.go_on(flight, decision, self.wall(), self._max_message_bytes) if flight.kin_ids else decision
+        if not flight.kin_ids:
+            return decision
+        return kin.go_on(flight, decision, self.wall(), self._max_message_bytes, self._signing)
 
     def write(self, flight: Flight, decision: Decision, times: Times) -> Settlement:
         """Return the settlement of a decision."""

@@ -104,7 +104,7 @@ def test_warnings_about_settings_are_logged(monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_setting_is_a_flag_of_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.call(["run", "--help"]) == 0
     words = capsys.readouterr().out.split()
-    without = {"modules", "schedule"}  # arguments, and a table of the file
+    without = {"modules", "schedule", "signing_keys"}  # arguments, a table of the file, and no secret for `ps`
     assert [name for name in settings.names() if name not in without and settings.flag(name) not in words] == []
 
 

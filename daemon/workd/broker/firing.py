@@ -26,6 +26,7 @@ class Firing:
     at_s: int
     fingerprint: str
     message: bytes
+    signature: bytes = b""
 
 
 class Fired(Enum):
@@ -73,7 +74,7 @@ async def marks(session: Session, queue: str, words: Mapping[str, str]) -> dict[
 async def fire(session: Session, queue: str, firings: Sequence[Firing]) -> FireReply:
     """Enqueue the jobs of fire times that have come, each once over the fleet; asking twice is harmless."""
     names = (keys.stream(queue), keys.leases(queue), keys.cron(queue))
-    words = [word for one in firings for word in (one.name, one.at_s, one.fingerprint, one.message)]
+    words = [word for one in firings for word in (one.name, one.at_s, one.fingerprint, one.message, one.signature)]
 
     async def call(link: Link, daemon_id: str) -> list[int | bytes]:
         answer: list[int | bytes] = await scripts.CRON_FIRE.call(link, names, daemon_id, *words)

@@ -17,6 +17,7 @@ class Post(NamedTuple):
     """The next step's id, or the chain's."""
     message: bytes = b""
     """The next step; empty: the chain has ended."""
+    signature: bytes = b""
     outcome: bytes = b""
     result_ttl_s: float = 0.0
     reply_to: str | None = None
@@ -42,6 +43,7 @@ class Kin(NamedTuple):
     """… and what is left out where there is no room."""
     following: bytes = b""
     """The next step, a message for the same queue."""
+    following_signature: bytes = b""
     post: Post | None = None
     chain: str = ""
     """The chain's name in the job's queue; empty if it is in none."""
@@ -56,5 +58,5 @@ def pack(entry_id: str, kin: Kin | None) -> tuple[Argument, ...]:
     if kin is None:
         return ()
     how = b"succeeded" if kin.succeeded else b"failed"
-    end = (kin.head, kin.body, kin.following, kin.chain, kin.course)
+    end = (kin.head, kin.body, kin.following, kin.chain, kin.course, kin.following_signature)
     return ("k", entry_id, kin.result_id, kin.group_id, kin.member, how, *end)

@@ -79,8 +79,8 @@ def enqueue(
         "result_ttl": result_ttl,
     }
     given: Any = {name: value for name, value in options.items() if value is not None}
-    url = settings.load(flags, config).settings.redis_url
-    with Client(url) as client:
+    chosen = settings.load(flags, config).settings
+    with Client(chosen.redis_url, signing_key=next(iter(chosen.signing_keys), None)) as client:
         handle = client.with_options(**given).enqueue(task, *values, **named)
         if wait:
             return _wait(handle, DEFAULT_WAIT_S if wait_s is None else wait_s, as_json=as_json)

@@ -41,7 +41,8 @@ def admin(redis_url: str | None, config: Any) -> Iterator[Admin]:
     """Open the administration of the Redis that the settings name."""
     from workd.client.admin import Admin
 
-    with Admin(settings.load({"redis_url": redis_url}, config).settings.redis_url) as opened:
+    chosen = settings.load({"redis_url": redis_url}, config).settings
+    with Admin(chosen.redis_url, signing_key=next(iter(chosen.signing_keys), None)) as opened:
         yield opened
 
 

@@ -26,7 +26,8 @@ ConfigFile = Annotated[
         help=f"a TOML file with settings; without it {settings.DEFAULT_CONFIG}, if there is one",
     ),
 ]
-_NO_FLAG = frozenset({"modules", "schedule"})  # named on the command line as arguments; a table of a file
+# Named on the command line as arguments; a table of a file; for nobody to read in the list of processes.
+_NO_FLAG = frozenset({"modules", "schedule", "signing_keys"})
 
 
 def settings_flags(*only: str) -> Callable[[Command], Command]:

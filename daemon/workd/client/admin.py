@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from workd.client.dead_letters import DeadLetters
 from workd.client.links import link_to
 from workd.client.queue_care import QueueCare
+from workd.signing import Signing
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,10 +35,14 @@ class Admin:
     given wrongly, and what each documents besides.
     """
 
-    def __init__(self, url: str, *, deadline_s: float = DEADLINE_S) -> None:
-        """Check the URL; SettingsError if it is none. No single call takes longer than `deadline_s`."""
+    def __init__(self, url: str, *, deadline_s: float = DEADLINE_S, signing_key: str | None = None) -> None:
+        """Check URL and key; SettingsError if it is none. No single call takes longer than `deadline_s`.
+
+        `signing_key` signs what is mended.
+        """
+        signing = Signing.of_client(signing_key)
         self._link = link_to(url, deadline_s)
-        self.dead, self.queues = _parts(self._link)
+        self.dead, self.queues = _parts(self._link, signing)
 
     def close(self) -> None:
         """Close the connections; safe twice."""
@@ -54,5 +59,5 @@ class Admin:
         self.close()
 
 
-def _parts(link: Asks) -> tuple[DeadLetters, QueueCare]:
-    return DeadLetters(link), QueueCare(link)
+def _parts(link: Asks, signing: Signing | None = None) -> tuple[DeadLetters, QueueCare]:
+    return DeadLetters(link, signing), QueueCare(link)

@@ -15,6 +15,7 @@ from workd.client.handle import AsyncHandle, Job
 from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
 from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
+from workd.signing import Signing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -52,11 +53,12 @@ class AsyncClient:
         retries: int = DEFAULT_RETRIES,
         durable: bool = False,
         durable_replicas: int = 0,
+        signing_key: str | None = None,
     ) -> None:
-        """Check the arguments; SettingsError for a URL or a deadline that is none. Connects at the first call."""
+        """Check the arguments; SettingsError for a URL, a deadline or a key that is none. Connects at the first call."""
         message.check_queue(queue)
         self._sending = Sending(retries, durable, durable_replicas)
-        self.core = AsyncCore(url, deadline_s)
+        self.core = AsyncCore(url, deadline_s, Signing.of_client(signing_key))
         self._queue = queue
         self._options = JobOptions()
         self._drafts = Drafts(self._options, queue, self._sending)
@@ -176,7 +178,7 @@ class AsyncClient:
         await self.close()
 
     def _writer(self) -> Writer:
-        return Writer(self._options, self._queue, self.core.replies.name, self._sending)
+        return Writer(self._options, self._queue, self.core.replies.name, self._sending, self.core.sender.signing)
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""

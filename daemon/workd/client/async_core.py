@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from workd.client.message import Draft
     from workd.client.progress import JobProgress
     from workd.client.replies import OnOutcome
+    from workd.signing import Signing
 
 Arrivals = asyncio.Queue[Outcome]
 
@@ -36,10 +37,10 @@ Arrivals = asyncio.Queue[Outcome]
 class AsyncCore:
     """One connection to one Redis, as far as users are concerned."""
 
-    def __init__(self, url: str, deadline_s: float) -> None:
+    def __init__(self, url: str, deadline_s: float, signing: Signing | None = None) -> None:
         """Check URL and deadline; nothing is connected yet."""
         self.link = async_link_to(url, deadline_s)
-        self.sender = AsyncSender(self.link)
+        self.sender = AsyncSender(self.link, signing)
         self.replies = ReplyTable()
         self.reader = async_reader_of(self.link, self.replies)
         self._closed = False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workd.client.async_link import AsyncLink
     from workd.client.commands import Command
     from workd.client.message import Draft
+    from workd.signing import Signing
 
 T = TypeVar("T")
 
@@ -28,9 +29,10 @@ T = TypeVar("T")
 class AsyncSender:
     """Adds messages to streams, in one event loop."""
 
-    def __init__(self, link: AsyncLink) -> None:
-        """Send over this link."""
+    def __init__(self, link: AsyncLink, signing: Signing | None = None) -> None:
+        """Send over this link, signed where there is a key."""
         self._link = link
+        self.signing = signing
         self._lanes = Lanes()
         self._marker_ms = marker_ms(link.deadline_s)
         self._with_disk: set[str] = set()  # queues whose server was asked, and did not refuse to answer for its disk
@@ -44,7 +46,7 @@ class AsyncSender:
         if not sending.retries and not sending.durable:
             return await self._add_once(draft.queue, messages)
         lane = self._lanes.take()
-        command = commands.add_marked(draft.queue, messages, lane, self._marker_ms)
+        command = commands.add_marked(draft.queue, commands.signed(messages, self.signing), lane, self._marker_ms)
         async with self._link.places:  # the deadline begins with its turn
             entry_ids = await self._send(draft, command)
         self._lanes.give_back(lane)
@@ -70,11 +72,12 @@ class AsyncSender:
 
     async def _add_once(self, queue: str, messages: Sequence[bytes]) -> list[bytes]:
         if len(messages) == 1:
-            return [await self._link.call(commands.add(queue, messages[0]))]
+            return [await self._link.call(commands.add(queue, messages[0], self.signing))]
+        words = commands.signed(messages, self.signing)
         try:
-            ids: list[bytes] = await self._link.call(commands.add_many(queue, messages, whole_script=False))
+            ids: list[bytes] = await self._link.call(commands.add_many(queue, words, whole_script=False))
         except NoScriptError:
-            ids = await self._link.call(commands.add_many(queue, messages, whole_script=True))
+            ids = await self._link.call(commands.add_many(queue, words, whole_script=True))
         return ids
 
     async def _call(self, draft: Draft, command: commands.Command, deadline: Deadline) -> list[bytes]:

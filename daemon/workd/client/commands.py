@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from workd.client.sending import Lane
+    from workd.signing import Signing
 
 Command = tuple[str | bytes | int, ...]
 
@@ -31,19 +32,26 @@ SCRIPTS = ("enqueue", "group")
 BYTES_PER_CALL = 1 << 20
 
 
-def add(queue: str, message: bytes) -> Command:
+def signed(messages: Sequence[bytes], signing: Signing | None) -> Sequence[str | bytes]:
+    """Return messages as the scripts take them: with their signatures, where there is a key to sign with."""
+    return messages if signing is None else ("s", *signing.sign_each(messages))
+
+
+def add(queue: str, message: bytes, signing: Signing | None = None) -> Command:
     """Enqueue one message; answers its entry id."""
+    if signing is not None:
+        return ("XADD", keys.stream(queue), "*", "m", message, "s", signing.sign(message))
     return ("XADD", keys.stream(queue), "*", "m", message)
 
 
-def add_many(queue: str, messages: Sequence[bytes], *, whole_script: bool) -> Command:
+def add_many(queue: str, messages: Sequence[str | bytes], *, whole_script: bool) -> Command:
     """Enqueue messages in one call; answers their entry ids, or NOSCRIPT: then send the whole script."""
     source, digest = script("enqueue")
     verb, which = ("EVAL", source) if whole_script else ("EVALSHA", digest)
     return (verb, which, 1, keys.stream(queue), 0, 0, *messages)
 
 
-def add_marked(queue: str, messages: Sequence[bytes], lane: Lane, marker_ms: int) -> Command:
+def add_marked(queue: str, messages: Sequence[str | bytes], lane: Lane, marker_ms: int) -> Command:
     """Enqueue messages in a call that may be sent again while its marker lives; answers as `add_many`."""
     head = lane.heads.get(queue)
     if head is None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from workd.client.reader import ReplyReader
     from workd.client.readers import ReplyReaders
     from workd.client.replies import OnOutcome
+    from workd.signing import Signing
 
 Arrivals = queue.SimpleQueue[Outcome]
 
@@ -48,9 +49,10 @@ class Core:
     replies: ReplyTable
     reader: ReplyReader | ReplyReaders
 
-    def __init__(self, url: str, deadline_s: float) -> None:
+    def __init__(self, url: str, deadline_s: float, signing: Signing | None = None) -> None:
         """Check URL and deadline; nothing is connected yet."""
         self._url = url
+        self._signing = signing
         self._deadline_s = deadline_s
         self._finalizer: weakref.finalize[..., Core] | None = None
         begin_with_each_process(self, Core.begin)
@@ -60,7 +62,7 @@ class Core:
         if self._finalizer is not None:
             self._finalizer.detach()
         self.link = link_to(self._url, self._deadline_s)
-        self.sender = Sender(self.link)
+        self.sender = Sender(self.link, self._signing)
         self.replies = ReplyTable()
         self.reader = reader_of(self.link, self.replies)
         self._closed = False

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from workd.client.dead_letter import DeadLetter
     from workd.client.scripts import Asks
+    from workd.signing import Signing
 
 SLICE: Final = 500
 """Letters that one call looks at, at the most."""
@@ -111,6 +112,7 @@ class _Terms(NamedTuple):
     shown_bytes: int = 0
     message: bytes = b""
     job_id: str = ""
+    signature: bytes = b""
 
 
 _OLDEST_FIRST: Final = _Terms()
@@ -119,9 +121,10 @@ _OLDEST_FIRST: Final = _Terms()
 class DeadLetters:
     """The dead letters of all queues of one Redis. Safe for threads."""
 
-    def __init__(self, link: Asks) -> None:
+    def __init__(self, link: Asks, signing: Signing | None = None) -> None:
         """Use `Admin.dead`."""
         self._link = link
+        self._signing = signing
 
     def count(self, queue: str, where: Where | None = None) -> int:
         """Count those that match."""
@@ -177,8 +180,8 @@ class DeadLetters:
     def edit(self, queue: str, entry_id: str, message: bytes) -> None:
         """Put one job into its queue again with another message; its id stays, unless the message names one.
 
-        A signature is not kept, since it would not fit. Raises InvalidJobError (nothing was done) if a daemon would
-        refuse the message, else as `replay`.
+        It is signed anew where there is a `signing_key`; its old signature would not fit. Raises
+        InvalidJobError (nothing was done) if a daemon would refuse the message, else as `replay`.
         """
         envelope = _checked(message)
         self._replay_one(queue, _checked_id(entry_id), "edit", message, envelope.id or "")
@@ -200,7 +203,9 @@ class DeadLetters:
         return self._all(queue, "purge", where or Where(), progress)
 
     def _replay_one(self, queue: str, entry_id: str, verb: str, message: bytes = b"", job_id: str = "") -> None:
-        part = self._ask(queue, verb, Where(), (entry_id, entry_id), _Terms(message=message, job_id=job_id))
+        signature = self._signing.sign(message) if message and self._signing is not None else b""
+        terms = _Terms(message=message, job_id=job_id, signature=signature)
+        part = self._ask(queue, verb, Where(), (entry_id, entry_id), terms)
         for happened, why in (
             (part.held, _REPLAY_HELD),
             (part.empty, _REPLAY_EMPTY),
@@ -238,7 +243,7 @@ class DeadLetters:
             (keys.dead(queue), keys.stream(queue)),
             *(verb, *span, "newest" if terms.newest else "oldest", where.reason, where.task, where.id, text),
             *(terms.looks, terms.matches, SLICE_BYTES, keys.prefix(queue), CLAIM_MS, terms.shown_bytes),
-            *(terms.message, terms.job_id),
+            *(terms.message, terms.job_id, terms.signature),
         )
         return _Slice(last.decode(), looked, matched, held, empty, rows)
 

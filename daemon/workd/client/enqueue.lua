@@ -4,7 +4,7 @@
 --       2      optional: the marker of the place that the call comes from; no two calls share a place at a time
 -- ARGV  1      the number of the call, higher than that of any earlier one from the same place
 --       2      milliseconds that the marker is kept
---       3..n   the messages, as bytes
+--       3..n   the messages, as bytes; or the word `s` (no message is), then each message followed by its signature
 --
 -- The marker is a string: the number of the last call from there that was done, and the entry ids of what it added.
 --
@@ -36,8 +36,14 @@ if marker then
 end
 
 local ids = {}
-for i = 3, #ARGV do
-  ids[i - 2] = redis.call('XADD', stream, '*', 'm', ARGV[i])
+if ARGV[3] == 's' then
+  for i = 4, #ARGV, 2 do
+    ids[#ids + 1] = redis.call('XADD', stream, '*', 'm', ARGV[i], 's', ARGV[i + 1])
+  end
+else
+  for i = 3, #ARGV do
+    ids[i - 2] = redis.call('XADD', stream, '*', 'm', ARGV[i])
+  end
 end
 if marker then
   redis.pcall('SET', marker, number .. ' ' .. table.concat(ids, ' '), 'PX', ARGV[2])

@@ -4,7 +4,8 @@
 -- ARGV  1 group  2 index of the first of these members  3 '1': these are the last ones  4 ms until the deadline
 --       5 ms that the record outlives it  6 ms that the marker is kept  7 number of words of the record
 --       8 whose group this is: a random word, the same in all its calls
---       9.. field, value, … of the record, then the members' messages
+--       9.. field, value, … of the record, then the members' messages; or, where these begin with the word `s`, after it
+--         each message followed by its signature
 --
 -- Returns the entry ids of the members. The error GROUPTAKEN says that there is such a group already, GROUPENDED that it
 -- has ended, or never began.
@@ -58,9 +59,15 @@ else
   end
 end
 
-local entries = {}
-for i = FIRST_WORD + words, #ARGV do
-  entries[#entries + 1] = redis.call('XADD', stream, '*', 'm', ARGV[i])
+local entries, first_message = {}, FIRST_WORD + words
+if ARGV[first_message] == 's' then
+  for i = first_message + 1, #ARGV, 2 do
+    entries[#entries + 1] = redis.call('XADD', stream, '*', 'm', ARGV[i], 's', ARGV[i + 1])
+  end
+else
+  for i = first_message, #ARGV do
+    entries[#entries + 1] = redis.call('XADD', stream, '*', 'm', ARGV[i])
+  end
 end
 redis.call('HINCRBY', record, 'added', #entries)
 if last == '1' then redis.call('HSET', record, 'sealed', '1') end

@@ -120,7 +120,8 @@ async def enqueue_group(core: AsyncCore, writer: Writer, of: Group) -> AsyncGrou
     members: list[AsyncHandle[Any]] = []
     try:
         for call in group_calls.calls(envelopes):
-            command = group_calls.add(of, envelopes, call, marker_ms(core.link.deadline_s))
+            marker = marker_ms(core.link.deadline_s)
+            command = group_calls.add(of, envelopes, call, marker, core.sender.signing)
             ids = await core.sender.send(call.drafts[0], command)
             members += [
                 AsyncHandle(core, Job.of(draft, entry_id.decode(), core.replies, mark))

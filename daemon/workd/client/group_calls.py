@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workd.client.groups import Group
     from workd.client.message import Draft
     from workd.errors import ClientError
+    from workd.signing import Signing
 
 OUTLIVES_MS: Final = 7 * 86_400_000
 """How long a record is kept beyond its deadline: for so long no daemon may be there to end the group."""
@@ -67,7 +68,7 @@ def calls(envelopes: Envelopes) -> Iterator[Call]:
         yield Call(first, last=True, drafts=drafts[: len(held)], messages=held)
 
 
-def add(of: Group, envelopes: Envelopes, call: Call, marker_ms: int) -> Command:
+def add(of: Group, envelopes: Envelopes, call: Call, marker_ms: int, signing: Signing | None = None) -> Command:
     """Add members; answers their entry ids, and once: while its marker lives, the call may be sent again."""
     queue, record = envelopes.queue, keys.group(envelopes.queue, envelopes.id)
     words = envelopes.record if call.first == 0 else ()
@@ -75,7 +76,7 @@ def add(of: Group, envelopes: Envelopes, call: Call, marker_ms: int) -> Command:
         *("EVALSHA", commands.script("group")[1]),
         *(4, keys.stream(queue), record, keys.groups(queue), f"{record}:call"),
         *(envelopes.id, call.first, 1 if call.last else 0, int(of.deadline_s * 1000), OUTLIVES_MS, marker_ms),
-        *(len(words), envelopes.whose, *words, *call.messages),
+        *(len(words), envelopes.whose, *words, *commands.signed(call.messages, signing)),
     )
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from workd.client.groups import Group, Step, Work
     from workd.client.message import Draft, JobOptions
     from workd.client.sending import Sending
+    from workd.signing import Signing
 
 OUTCOME_BYTES: Final = 512 * 1024
 """How much of its members' outcomes a group keeps: with the callback they are one message."""
@@ -51,12 +52,20 @@ class Envelopes(NamedTuple):
 class Writer:
     """Makes messages under the options of one client's view."""
 
-    def __init__(self, options: JobOptions, client_queue: str, reply_name: str, sending: Sending | None = None) -> None:
-        """`client_queue` is for tasks that name none."""
+    def __init__(
+        self,
+        options: JobOptions,
+        client_queue: str,
+        reply_name: str,
+        sending: Sending | None = None,
+        signing: Signing | None = None,
+    ) -> None:
+        """`client_queue` is for tasks that name none; `signing` signs callbacks, what is sent is its sender's."""
         self._options = options
         self._client_queue = client_queue
         self._reply_name = reply_name
         self._sending = sending
+        self._signing = signing
         self._drafts = message.Drafts(options, client_queue, sending)
 
     def write(self, work: Work) -> tuple[Draft, bytes]:
@@ -84,7 +93,7 @@ class Writer:
         draft, raw = self.write(first)
         before, after, callback = self._callback(of.then, group_id, draft.queue)
         ttl_s = message.DEFAULT_RESULT_TTL_S if self._options.result_ttl is None else self._options.result_ttl
-        record = {
+        record: dict[str, str | bytes] = {
             "ttl": str(int(ttl_s * 1000)),
             "reply_to": self._reply_name if ttl_s > 0 else "",
             "cancel_rest": "1" if of.cancel_rest else "",
@@ -92,6 +101,8 @@ class Writer:
             "before": before,
             "after": after,
         }
+        if callback is not None and self._signing is not None:
+            record["s"] = self._signing.sign_callback(before, after)
         words = tuple(word for pair in record.items() for word in pair)
         rest = self._members(of, group_id, draft.queue, (draft, raw), members)
         return Envelopes(group_id, draft.queue, words, rest, callback, secrets.token_hex(8), kept=ttl_s > 0)

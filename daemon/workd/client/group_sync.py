@@ -29,7 +29,8 @@ def enqueue_group(core: Core, writer: Writer, of: Group) -> GroupHandle:
     members: list[Handle[Any]] = []
     try:
         for call in group_calls.calls(envelopes):
-            command = group_calls.add(of, envelopes, call, marker_ms(core.link.deadline_s))
+            marker = marker_ms(core.link.deadline_s)
+            command = group_calls.add(of, envelopes, call, marker, core.sender.signing)
             ids = core.sender.send(call.drafts[0], command)
             members += [
                 Handle(core, Job.of(draft, entry_id.decode(), core.replies, mark))

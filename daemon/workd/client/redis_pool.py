@@ -64,12 +64,15 @@ class RedisPool:
         deadline_s: float = 2.0,
         queue: str = DEFAULT_QUEUE,
         max_pending: int | None = None,
+        signing_key: str | None = None,
     ) -> None:
-        """Check the arguments; `deadline_s` and `queue` are for the client that is made from a URL."""
+        """Check the arguments; `deadline_s`, `queue` and `signing_key` are for the client that is made from a URL."""
         self._max_pending = max_pending
         begin_with_each_process(self, RedisPool._begin)
         self._owns_client = isinstance(source, str)
-        self._client = Client(source, deadline_s=deadline_s, queue=queue) if isinstance(source, str) else source
+        if isinstance(source, str):
+            source = Client(source, deadline_s=deadline_s, queue=queue, signing_key=signing_key)
+        self._client = source
         self._terminated = False
         self._open = True
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workd.client.commands import Command
     from workd.client.link import Link
     from workd.client.message import Draft
+    from workd.signing import Signing
 
 T = TypeVar("T")
 
@@ -28,9 +29,10 @@ T = TypeVar("T")
 class Sender:
     """Adds messages to streams. Safe for threads; a forked child makes itself a new one."""
 
-    def __init__(self, link: Link) -> None:
-        """Send over this link."""
+    def __init__(self, link: Link, signing: Signing | None = None) -> None:
+        """Send over this link, signed where there is a key."""
         self._link = link
+        self.signing = signing
         self._lanes = Lanes()
         self._marker_ms = marker_ms(link.deadline_s)
         self._with_disk: set[str] = set()  # queues whose server was asked, and did not refuse to answer for its disk
@@ -47,7 +49,7 @@ class Sender:
         if sending.durable:
             self._require_disk(draft.queue, deadline)
         lane = self._lanes.take()
-        command = commands.add_marked(draft.queue, messages, lane, self._marker_ms)
+        command = commands.add_marked(draft.queue, commands.signed(messages, self.signing), lane, self._marker_ms)
         attempts = Attempts(deadline, sending)
         try:
             entry_ids = self._call(draft, command, attempts.deadline())
@@ -80,11 +82,12 @@ class Sender:
 
     def _add_once(self, queue: str, messages: Sequence[bytes]) -> list[bytes]:
         if len(messages) == 1:
-            return [self._link.call(commands.add(queue, messages[0]))]
+            return [self._link.call(commands.add(queue, messages[0], self.signing))]
+        words = commands.signed(messages, self.signing)
         try:
-            ids: list[bytes] = self._link.call(commands.add_many(queue, messages, whole_script=False))
+            ids: list[bytes] = self._link.call(commands.add_many(queue, words, whole_script=False))
         except NoScriptError:
-            ids = self._link.call(commands.add_many(queue, messages, whole_script=True))
+            ids = self._link.call(commands.add_many(queue, words, whole_script=True))
         return ids
 
     def _call(self, draft: Draft, command: Command, deadline: Deadline) -> list[bytes]:

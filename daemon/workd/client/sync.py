@@ -16,6 +16,7 @@ from workd.client.handle import Handle, Job
 from workd.client.message import DEFAULT_QUEUE, Drafts, JobOptions
 from workd.client.sending import DEFAULT_RETRIES, Sending
 from workd.errors import ClientError
+from workd.signing import Signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator
@@ -44,7 +45,7 @@ class Client:
 
     A call whose answer was lost is sent again, up to `retries` times within the deadline; its jobs are queued once.
     With `durable` a job counts as enqueued when the server has it on its disk, and `durable_replicas` of its replicas
-    have it, too. docs/clients.md has more of both.
+    have it, too. With `signing_key` its messages are signed, for daemons with `signing_keys`. docs/clients.md has more.
     """
 
     def __init__(
@@ -56,11 +57,12 @@ class Client:
         retries: int = DEFAULT_RETRIES,
         durable: bool = False,
         durable_replicas: int = 0,
+        signing_key: str | None = None,
     ) -> None:
-        """Check the arguments; SettingsError for a URL or a deadline that is none. Connects at the first call."""
+        """Check the arguments; SettingsError for a URL, a deadline or a key that is none. Connects at the first call."""
         message.check_queue(queue)
         self._sending = Sending(retries, durable, durable_replicas)
-        self.core = Core(url, deadline_s)
+        self.core = Core(url, deadline_s, Signing.of_client(signing_key))
         self._queue = queue
         self._options = JobOptions()
         self._drafts = Drafts(self._options, queue, self._sending)
@@ -210,7 +212,7 @@ class Client:
         self.close()
 
     def _writer(self) -> Writer:
-        return Writer(self._options, self._queue, self.core.replies.name, self._sending)
+        return Writer(self._options, self._queue, self.core.replies.name, self._sending, self.core.sender.signing)
 
     def draft(self, task: str | Callable[..., Any]) -> Draft:
         """Say what all messages of one call have in common; for this package's use."""

@@ -1,7 +1,7 @@
 -- Enqueue the jobs of fire times that have come, each once, whoever is first.
 --
 -- KEYS  1 stream  2 leases  3 marks (see cron_marks.lua)
--- ARGV  1 daemon  2.. per fire time: name of the line, epoch s, word for its fire times, message
+-- ARGV  1 daemon  2.. per fire time: name of the line, epoch s, word for its fire times, message, its signature or ''
 --
 -- Returns {1} when fenced, else {0, server ms, per fire time: 1 enqueued, 0 had been before, 2 is yet to come, or an error}
 --
@@ -18,17 +18,19 @@ local answer = {0, time[1] * 1000 + math.floor(time[2] / 1000)}
 
 local AHEAD_S = 60
 
-local function fire(name, at_s, word, message)
+local function fire(name, at_s, word, message, signature)
   if tonumber(at_s) > tonumber(time[1]) then return 2 end
   local mark = redis.pcall('HGET', marks, name)
   if type(mark) == 'table' then return marks .. ': ' .. tostring(mark.err) end
   local last_s = mark and tonumber(string.match(mark, '^%d+')) or 0
   if last_s >= tonumber(at_s) and last_s <= time[1] + AHEAD_S then return 0 end
-  local entry = redis.pcall('XADD', stream, '*', 'm', message)
+  local command = {'XADD', stream, '*', 'm', message}
+  if signature ~= '' then command[6], command[7] = 's', signature end
+  local entry = redis.pcall(unpack(command))
   if type(entry) == 'table' then return stream .. ': ' .. tostring(entry.err) end
   redis.call('HSET', marks, name, at_s .. ' ' .. word)
   return 1
 end
 
-for i = 2, #ARGV, 4 do answer[#answer + 1] = fire(unpack(ARGV, i, i + 3)) end
+for i = 2, #ARGV, 5 do answer[#answer + 1] = fire(unpack(ARGV, i, i + 4)) end
 return answer

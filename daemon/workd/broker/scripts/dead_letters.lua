@@ -8,7 +8,7 @@
 --       9 most letters to look at  10 most letters that may match  11 most bytes to look at
 --       12 prefix of the queue's keys  13 ms that a claim is kept while its job is on its way
 --       14 bytes of each message to show in a list
---       15 message and 16 job to send in place of the letter's own ('edit')
+--       15 message, 16 job and 17 signature to send in place of the letter's own ('edit')
 --
 -- Returns {last id looked at or '' if there are no more, looked, matched, held, empty, {row, ...}}
 --   held: not replayed, since another job has its id now; empty: not replayed, since it has no message
@@ -81,7 +81,7 @@ end
 local function replay(id, letter)
   local message, job, signature = letter.m or '', letter.id or '', letter.s or ''
   if verb == 'edit' then
-    message, signature = ARGV[15], ''
+    message, signature = ARGV[15], ARGV[17]
     if ARGV[16] ~= '' then job = ARGV[16] end
   end
   if message == '' then

@@ -1,7 +1,7 @@
 -- What scripts know of groups: counting a member that ended, and ending the group. Put before `settle` and `move_due`.
 --
 -- A group's record is the hash `group:<id>`: `created` and `deadline` in ms, `ttl` of the outcome in ms, `reply_to`,
--- `before` and `after` (the callback's message around its argument), `cancel_rest`, `room` (bytes left for outcomes, or ''),
+-- `before` and `after` (the callback's message around its argument), `s` (their signature, or none: see signing.py), `cancel_rest`, `room` (bytes left for outcomes, or ''),
 -- `sealed`, `added`, `succeeded`, `failed`, `ended`. Beside it `group:<id>:members` (a bit for each that ended), and
 -- `group:<id>:outcomes` (hash: index → JSON). `groups` has the ids of all that have not ended, by deadline.
 --
@@ -40,7 +40,7 @@ end
 local function end_group(prefix, id)
   local key = prefix .. 'group:' .. id
   local record = redis.pcall('HMGET', key, 'created', 'ended', 'sealed', 'added', 'succeeded', 'failed', 'ttl',
-    'reply_to', 'before', 'after', 'room')
+    'reply_to', 'before', 'after', 'room', 's')
   if record.err then return group_problem(key, record) end
   if not record[1] or record[2] then
     redis.pcall('ZREM', prefix .. 'groups', id)
@@ -70,8 +70,10 @@ local function end_group(prefix, id)
     local stream, seen = prefix .. 'stream', prefix .. 'seen:' .. id .. '.end'
     -- It comes once, for this group: what is done under its id is the callback of an earlier group of the same id.
     if redis.pcall('GET', seen) == 'done' then redis.call('DEL', seen) end
-    local wrong = group_problem(stream,
-      redis.pcall('XADD', stream, '*', 'm', record[9] .. summary .. (record[10] or '')))
+    local after = record[10] or ''
+    local command = {'XADD', stream, '*', 'm', record[9] .. summary .. after}
+    if record[12] then command[6], command[7] = 's', record[12] .. ':' .. #record[9] .. ':' .. #after end
+    local wrong = group_problem(stream, redis.pcall(unpack(command)))
     if wrong then return wrong end
   end
   redis.call('HSET', key, 'ended', '1')

@@ -6,6 +6,7 @@
 --       4 the next step's message, or ''  5 the chain's outcome, or ''  6 ms to keep the outcome  7 reply_to
 --       8 the chain's name in this queue  9 ms that `seen` is kept after the outcome
 --       10 the next step's number  11 '> queue': the next step is there, and nothing is enqueued here; else ''
+--       12 the message's signature, or ''
 --
 -- Returns '' when it is done, else what is in its way.
 --
@@ -40,7 +41,9 @@ if message ~= '' then
   local place = redis.pcall('GET', seen)
   if type(place) == 'table' then return problem(seen, place) end
   if place then return '' end
-  local entry = redis.pcall('XADD', stream, '*', 'm', message)
+  local command = {'XADD', stream, '*', 'm', message}
+  if ARGV[12] ~= '' then command[6], command[7] = 's', ARGV[12] end
+  local entry = redis.pcall(unpack(command))
   if type(entry) == 'table' then return problem(stream, entry) end
   redis.call('SET', seen, entry, 'PX', claim_ms)
   say(entry .. ' = ' .. id)

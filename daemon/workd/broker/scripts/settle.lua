@@ -14,8 +14,8 @@
 --           message fields reason error task attempts deliveries signature        dead
 --         a entry job message n t signature due_ms has_id unique                  back to the stream, or scheduled
 --       before f or d, for a job of a group or a chain:
---         k entry result_id group index how head body next chain course           see groups.lua; next: a message;
---           chain: its name in this queue; course: the number of the next step, and where that is: '= step' here,
+--         k entry result_id group index how head body next chain course signature see groups.lua; next: a message, and
+--           its signature; chain: its name in this queue; course: the number of the next step, and where that is: '= step' here,
 --           '> queue' elsewhere, '<' elsewhere and this is not where the chain began; '' at its end
 -- Returns {1} when fenced, else {0, skipped, lost replies, score of the next scheduled job or '',
 --   entry, error, entry, error, ...}
@@ -158,7 +158,9 @@ local function tell_kin(k)
   local wrong = id ~= '' and count_member(prefix, id, index, how, head, body)
   local entry = '-'
   if not wrong and following ~= '' then
-    entry = redis.pcall('XADD', stream, '*', 'm', following)
+    local command, signature = {'XADD', stream, '*', 'm', following}, ARGV[k + 11]
+    if signature ~= '' then command[6], command[7] = 's', signature end
+    entry = redis.pcall(unpack(command))
     wrong = problem(stream, entry)
   end
   return wrong, entry
@@ -208,7 +210,7 @@ local function finish(i, entry, k)
   if k and ours then note_course(k, entry, job, next_entry, place) end
 end
 
-local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10, k = 11}
+local WIDTH = {x = 2, r = 5, f = 9, d = 16, a = 10, k = 12}
 local RECORD = {
   x = function() end,
   r = function(i) return keep(ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]) end,
