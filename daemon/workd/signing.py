@@ -36,7 +36,8 @@ class Signing:
         """Take one key or more; ValueError says what is wrong with one, without showing it."""
         for key in keys:
             check_key(key)
-        self._keys = tuple(key.encode() for key in keys)
+        # Begun once and copied for each message: half the time of beginning anew. Nothing is ever added to these.
+        self._keys = tuple(hmac.new(key.encode(), digestmod="sha256") for key in keys)
 
     @classmethod
     def of(cls, keys: Sequence[str]) -> Signing | None:
@@ -104,8 +105,10 @@ def check_key(key: str) -> None:
         raise ValueError(f"a key should have at least {MIN_KEY_BYTES} bytes: make one with `openssl rand -hex 32`")
 
 
-def _digits(key: bytes, text: bytes) -> bytes:
-    return hmac.digest(key, text, "sha256").hex().encode()
+def _digits(key: hmac.HMAC, text: bytes) -> bytes:
+    mac = key.copy()
+    mac.update(text)
+    return mac.hexdigest().encode()
 
 
 def _joined(before: bytes, after: bytes) -> bytes:
