@@ -236,8 +236,8 @@ def masked(name: str, value: object) -> object:
         return {line: one.model_dump(mode="json", exclude_unset=True) for line, one in value.items()}
     if name not in SECRETS:
         return value
-    if name == "signing_keys" and isinstance(value, tuple):
-        return ["***"] * len(value)
+    if name == "signing_keys":
+        return ["***"] * len(value) if isinstance(value, tuple) else "***"
     hidden = re.sub(r"(://[^:/@\s]*:)\S*(@)", r"\1***\2", str(value))
     return re.sub(r"([?&](?:ssl_|sentinel_)?password=)[^&\s]*", r"\1***", hidden)
 
