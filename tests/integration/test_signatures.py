@@ -106,7 +106,7 @@ def test_a_chain_runs_to_its_end_also_through_another_queue(client: Client) -> N
     assert client.enqueue_chain(step(t.double, 1), step(t.add, 3), there, step(t.second_time)).get(10) == 10
 
 
-def test_the_callback_of_a_group_runs_and_its_retry_and_what_comes_after_it(client: Client) -> None:
+def test_the_callback_of_a_group_runs_and_the_step_after_it(client: Client) -> None:
     members = [step(t.double, n) for n in range(3)]
     then = chain(step(t.collect, name="ä"), step(t.whole))
     handle = client.enqueue_group(group(*members, then=then, results=True))
