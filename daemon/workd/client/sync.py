@@ -59,7 +59,7 @@ class Client:
         durable_replicas: int = 0,
         signing_key: str | None = None,
     ) -> None:
-        """Check the arguments; SettingsError for a URL, a deadline or a key that is none. Connects at the first call."""
+        """Check the arguments; SettingsError for a URL, deadline or key that is none. Connects at the first call."""
         message.check_queue(queue)
         self._sending = Sending(retries, durable, durable_replicas)
         self.core = Core(url, deadline_s, Signing.of_client(signing_key))
