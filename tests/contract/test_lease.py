@@ -8,6 +8,7 @@ from support.jobs import QUEUE, STREAM, expire_lease, fetched, finish, pending_i
 from support.stores import Store
 from workd.broker import keys
 from workd.broker.ops import RenewReply, SettleReply
+from workd.broker.session import _Pass
 from workd.errors import WrongKeyTypeError
 from workd.retry import Counters
 
@@ -239,6 +240,22 @@ async def test_takeover_answers_when_the_next_scheduled_job_is_due_also_while_qu
         assert (await session.takeover(QUEUE)).next_due_ms is None
         client.zadd(keys.scheduled(QUEUE), {"a": 1_700_000_000_123.5, "b": 1_900_000_000_000})
         assert (await session.takeover(QUEUE)).next_due_ms == 1_700_000_000_124
+
+
+async def test_a_quiet_time_is_no_longer_where_the_servers_clock_was_set_back(store: Store) -> None:
+    client = store.client()
+    async with store.session("here", lease_s=1.0) as here, store.session("gone") as gone:
+        await here.register(QUEUE)
+        await gone.register(QUEUE)
+        await fetched(gone, client, b"1")
+        expire_lease(client, "gone")
+        ahead_ms = await here.now_ms() + 86_400_000
+        here._passes[QUEUE] = _Pass(at_ms=ahead_ms, quiet_until_ms=ahead_ms)
+        assert (await here.takeover(QUEUE)).entries == []
+        quiet_s = (here._passes[QUEUE].quiet_until_ms - await here.now_ms()) / 1000
+        assert quiet_s < 2
+        await asyncio.sleep(max(0.0, quiet_s))
+        assert len((await here.takeover(QUEUE)).entries) == 1
 
 
 async def test_a_daemon_whose_name_is_no_text_is_taken_from_like_any_other(store: Store) -> None:

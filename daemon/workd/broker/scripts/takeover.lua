@@ -40,6 +40,7 @@ end
 if not redis.call('HGET', leases, me) then return answer(1) end
 redis.call('HSET', leases, me, string.format('%.0f', now_ms + lease_ms))
 if now_ms - previous_ms > tonumber(ARGV[5]) then quiet_until_ms = now_ms + ARGV[6] end
+quiet_until_ms = math.min(quiet_until_ms, now_ms + ARGV[6])  -- a clock that was ahead and was set back made it later
 
 local alive = {}
 local pairs_of_leases = redis.call('HGETALL', leases)
