@@ -230,6 +230,17 @@ def test_a_pool_may_use_a_client_with_options_of_its_own(server: Server, daemon:
         assert client.enqueue(square, 5).get(timeout=5) == 25  # the pool has left it open
 
 
+def test_a_pool_whose_client_is_closed_leaves_nobody_waiting(server: Server, daemon: FakeDaemon) -> None:
+    with Client(server.url) as client:
+        pool = RedisPool(client)
+        daemon.hold()
+        result = pool.map_async(square, [1, 2])
+    with pytest.raises(PoolClosedError):
+        result.get(timeout=5)
+    with pytest.raises(PoolClosedError):
+        pool.apply(square, (3,))
+
+
 def test_a_pool_needs_tasks_and_results(server: Server) -> None:
     with Client(server.url) as client, RedisPool(client.with_options(result_ttl=0)) as pool:
         with pytest.raises(InvalidJobError, match="keeps no result"):

@@ -27,7 +27,7 @@ from workd.errors import ClientError, ResultTimeoutError, ServerUnavailableError
 from workd.wire import Outcome, decode_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from workd.client.daemons import DaemonInfo
     from workd.client.link import Link
@@ -55,6 +55,7 @@ class Core:
         self._signing = signing
         self._deadline_s = deadline_s
         self._finalizer: weakref.finalize[..., Core] | None = None
+        self._to_tell: list[weakref.WeakMethod[Callable[[], None]]] = []
         begin_with_each_process(self, Core.begin)
 
     def begin(self) -> None:
@@ -74,6 +75,13 @@ class Core:
         self._closed = True
         self.reader.stop()
         self.link.close()
+        while self._to_tell:
+            if (tell := self._to_tell.pop()()) is not None:
+                tell()
+
+    def tell_when_closed(self, tell: Callable[[], None]) -> None:
+        """Call this method once after `close`, if its object is still there: it waits for replies by itself."""
+        self._to_tell.append(weakref.WeakMethod(tell))
 
     def enqueue(self, draft: Draft, raw: bytes) -> Handle[Any]:
         """Send one message."""

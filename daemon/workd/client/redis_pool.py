@@ -75,6 +75,8 @@ class RedisPool:
         self._client = source
         self._terminated = False
         self._open = True
+        if not self._owns_client:
+            self._client.core.tell_when_closed(self.terminate)
 
     def _begin(self) -> None:
         """Make what belongs to this process: at first, and in a forked child, which waits for none of the parent's."""
