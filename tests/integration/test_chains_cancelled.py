@@ -1,4 +1,4 @@
-"""Cancelling chains by their id, wherever they are, with a real daemon on a real server."""
+"""Cancelling chains and groups by their id, wherever they are, with a real daemon on a real server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support import group_tasks as t
 from support.daemons import DaemonProcess
 from support.servers import Server, valkey_binary
 from support.waiting import eventually
-from workd import AsyncClient, Client, step
+from workd import AsyncClient, Client, group, step
 from workd.broker import keys
 from workd.errors import JobCancelledError
 
@@ -95,3 +95,27 @@ async def test_an_asynchronous_client_cancels_it_in_another_queue_too(running: S
         assert await handle.cancel() == "asked"
         with pytest.raises(JobCancelledError, match="step 2 of 2"):
             await handle.get(10)
+
+
+def test_members_of_a_cancelled_group_that_wait_for_their_time_are_cancelled_at_once(
+    client: Client, running: Server
+) -> None:
+    other = client.with_options(delay_s=3600).enqueue(t.double, 1)
+    members = [step(t.double, number).with_options(delay_s=3600) for number in range(300)]
+    chained = step(t.double, 1).then(t.double).with_options(delay_s=3600)
+    handle = client.enqueue_group(group(*members, chained, then=step(t.collect)))
+    with running.client() as connection:
+        eventually(lambda: connection.zcard(keys.scheduled("default")) == 302)
+    handle.cancel()
+    assert handle.callback is not None
+    assert handle.callback.get(20)["failed"] == 301
+    assert other.cancel() == "cancelled", "it was left alone"
+
+
+async def test_an_asynchronous_client_cancels_such_members_too(running: Server) -> None:
+    async with AsyncClient(running.url) as client:
+        handle = await client.enqueue_group(group(step(t.double, 1).with_options(delay_s=3600)))
+        with running.client() as connection:
+            eventually(lambda: connection.zcard(keys.scheduled("default")))
+        await handle.cancel()
+        assert (await handle.summary(20)).failed == 1

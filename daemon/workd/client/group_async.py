@@ -105,6 +105,16 @@ class AsyncGroupHandle:
         await self._core.link.call(group_calls.cancel(self.queue, self.id))
         with suppress(ClientError):
             await self._core.link.call(group_calls.hurry_cancel(self.queue, self.id))
+            await self._hurry_scheduled()
+
+    async def _hurry_scheduled(self) -> None:
+        cursor, end_s = b"0", time.monotonic() + self._core.link.deadline_s
+        while time.monotonic() < end_s:
+            cursor, found = await self._core.link.call(group_calls.look_for_scheduled(self.queue, self.id, cursor))
+            if found:
+                await self._core.link.call(group_calls.make_due(self.queue, found))
+            if cursor == b"0":
+                return
 
 
 async def enqueue_chain(core: AsyncCore, writer: Writer, work: Work) -> AsyncHandle[Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OUTLIVES_MS: Final = 7 * 86_400_000
 """How long a record is kept beyond its deadline: for so long no daemon may be there to end the group."""
+SCAN_MEMBERS: Final = 1000
 CANCEL_MS: Final = 30 * 86_400_000
 _FIELDS: Final = ("added", "succeeded", "failed", "sealed", "ended")
 
@@ -109,3 +110,15 @@ def cancel(queue: str, group_id: str) -> Command:
 def hurry_cancel(queue: str, group_id: str) -> Command:
     """Tell daemons of it, which would see it at their next renewal else."""
     return ("PUBLISH", keys.CONTROL, json.dumps({"v": 1, "do": "cancel", "queue": queue, "id": group_id}))
+
+
+def look_for_scheduled(queue: str, group_id: str, cursor: bytes) -> Command:
+    """Look through some of the scheduled jobs for members, in the words in which clients and daemons write them."""
+    pattern = f'*"group":{{"id":"{group_id}",*'
+    return ("ZSCAN", keys.scheduled(queue), cursor, "MATCH", pattern, "COUNT", SCAN_MEMBERS)
+
+
+def make_due(queue: str, members_and_scores: Sequence[bytes]) -> Command:
+    """Have scheduled jobs be due: who fetches them finds that their group is cancelled. One that is gone stays so."""
+    pairs = [word for member in members_and_scores[::2] for word in ("0", member)]
+    return ("ZADD", keys.scheduled(queue), "XX", *pairs)

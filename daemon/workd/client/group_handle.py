@@ -145,3 +145,14 @@ class GroupHandle:
         self._core.link.call(group_calls.cancel(self.queue, self.id))
         with suppress(ClientError):  # not allowed, maybe; then it takes until their next renewal
             self._core.link.call(group_calls.hurry_cancel(self.queue, self.id))
+            self._hurry_scheduled()
+
+    def _hurry_scheduled(self) -> None:
+        """Have those be due that wait for their time, or for another attempt; at most as long as a call may take."""
+        cursor, end_s = b"0", time.monotonic() + self._core.link.deadline_s
+        while time.monotonic() < end_s:
+            cursor, found = self._core.link.call(group_calls.look_for_scheduled(self.queue, self.id, cursor))
+            if found:
+                self._core.link.call(group_calls.make_due(self.queue, found))
+            if cursor == b"0":
+                return
