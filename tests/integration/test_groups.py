@@ -301,8 +301,12 @@ def test_a_chain_is_cancelled_by_its_handle_whichever_step_it_is_at(
 
 
 def test_a_member_that_is_cancelled_before_it_starts_is_counted(client: Client, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    members = [step(t.wait_for, str(gate)) for _ in range(2)]
+    gate, started = tmp_path / "gate", [tmp_path / "first", tmp_path / "second"]
+    for path in started:  # both workers wait, before there is anything else that one of them could start
+        client.enqueue(t.touch_and_wait, str(path), str(gate))
+    for path in started:
+        eventually(path.exists)
+    members = [step(t.double, 2), step(t.double, 3)]
     later = [step(t.double, 1).with_options(delay_s=3600), step(t.double, 1)]
     handle = client.enqueue_group(group(*members, *later, then=step(t.collect)))
     for member in handle.members[2:]:

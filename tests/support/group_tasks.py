@@ -46,6 +46,13 @@ def wait_for(path: str, number: int = 0) -> int:
     return number
 
 
+@task
+def touch_and_wait(started: str, path: str) -> None:
+    """Make a file, and wait until there is another."""
+    Path(started).touch()
+    wait_for(path)
+
+
 @task(max_retries=2, backoff_s=0.01)
 def second_time(number: int) -> int:
     """Succeed in the second attempt."""
