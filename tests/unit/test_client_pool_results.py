@@ -1,6 +1,8 @@
 """What RedisPool's methods return, filled by hand."""
 
+import gc
 import multiprocessing
+import queue
 import threading
 import time
 
@@ -143,3 +145,13 @@ def test_a_feeder_waits_for_room_and_is_let_go_at_the_end() -> None:
     arrivals.place(1)
     arrivals.no_more()
     assert not arrivals.make_room(1)
+
+
+def test_the_thread_of_a_pool_that_was_dropped_ends() -> None:
+    callbacks, ran_in = CallbackThread(), queue.SimpleQueue[threading.Thread]()
+    callbacks.run(lambda _: ran_in.put(threading.current_thread()), None)
+    thread = ran_in.get(timeout=5)
+    del callbacks
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()

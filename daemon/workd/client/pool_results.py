@@ -11,6 +11,7 @@ import multiprocessing
 import queue
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from workd.errors import ResultTimeoutError
@@ -40,8 +41,11 @@ class CallbackThread:
         """Have it called soon."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="workd-callbacks", daemon=True)
+                self._thread = threading.Thread(
+                    target=_call_what_is_due, args=(self._due,), name="workd-callbacks", daemon=True
+                )
                 self._thread.start()
+                weakref.finalize(self, self._due.put, None).atexit = False  # a pool may be dropped without a word
         self._due.put((callback, argument))
 
     def flush(self) -> None:
@@ -62,13 +66,16 @@ class CallbackThread:
             if join and thread is not threading.current_thread():
                 thread.join()
 
-    def _work(self) -> None:
-        while (due := self._due.get()) is not None:
-            callback, argument = due
-            try:
-                callback(argument)
-            except Exception:  # noqa: BLE001 (the user's own; the next callback is another's)
-                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), self._thread)))
+
+def _call_what_is_due(calls: queue.SimpleQueue[tuple[Callable[[Any], object], Any] | None]) -> None:
+    """Live in the thread, until None comes; the thread holds nothing of the pool."""
+    while (due := calls.get()) is not None:
+        callback, argument = due
+        try:
+            callback(argument)
+        except Exception:  # noqa: BLE001 (the user's own; the next callback is another's)
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
+        del due, callback, argument  # they may hold the pool
 
 
 class AsyncResult(Generic[T]):
