@@ -7,6 +7,7 @@ is text; NaN and the infinities are written as what they are, so that whoever wr
 
 from __future__ import annotations
 
+from itertools import count
 from typing import Any, Final
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -17,6 +18,8 @@ BYTES_MODE: Final = "base64"  # of `pydantic_core.to_json`, where there is no an
 WIRE: Final = ConfigDict(ser_json_inf_nan="constants", ser_json_bytes="base64", val_json_bytes="base64")
 STRICT: Final = ConfigDict(strict=True, val_json_bytes="base64", allow_inf_nan=False)
 
+_numbers = count(1)
+
 
 def adapter_of(annotation: Any) -> TypeAdapter[Any]:
     """Return what validates and writes values of this annotation. Raises what pydantic does for one it can't read."""
@@ -26,5 +29,6 @@ def adapter_of(annotation: Any) -> TypeAdapter[Any]:
         if error.code != "type-adapter-config-unused":
             raise
     # A dataclass or a typed dict would keep our configuration from what is in it; under another name it does not.
-    alias: Any = TypeAliasType("Value", annotation)
+    # pydantic tells two aliases apart by name and address, and remembers those that are gone: each has a new name.
+    alias: Any = TypeAliasType(f"Value{next(_numbers)}", annotation)
     return TypeAdapter(alias, config=WIRE)
