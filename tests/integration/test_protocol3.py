@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import redis
 
 from support.daemons import DaemonProcess
 from support.waiting import eventually
 from workd import AsyncClient, Client, RedisPool
+from workd.broker import keys
 from workd.errors import JobCancelledError
 from workd_tasks import samples
 
@@ -54,7 +56,8 @@ async def test_the_same_with_an_event_loop(url: str, daemon: DaemonProcess) -> N
 
 def test_a_cancellation_is_heard_of_at_once(url: str, daemon: DaemonProcess) -> None:
     """By the control channel, whose messages are pushes in RESP3: the next renewal is 20 s away."""
-    with Client(url) as client:
+    with Client(url) as client, redis.Redis.from_url(url) as connection:
+        eventually(lambda: connection.pubsub_numsub(keys.CONTROL)[0][1])  # the daemon listens
         handle = client.enqueue(samples.sleep, 60)
         eventually(lambda: handle.status() == "running")
         handle.cancel()
