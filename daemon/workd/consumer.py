@@ -12,7 +12,6 @@ import gc
 import random
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from workd import cron, faultpoints, leases, schedule
@@ -37,7 +36,6 @@ CALL_S = 10.0  # more than any call may take beyond its block: the session itsel
 TAKE_S = 30.0  # what a full batch of the largest messages takes to read and admit
 REDIS_TROUBLE = "Redis is not usable; trying again until it is"
 SETTING_TROUBLE = "a setting of Redis can cost jobs"
-ON_ITS_WAY_S = 0.5  # what a fetched job takes at most until it is known here
 BLOCK_MS = 2500  # how long a fetch waits for the first entry; also how old the proof of consuming may grow
 
 log = get_logger("workd.consumer")
@@ -246,14 +244,9 @@ class Consumer:
         self.pulse.rest("reading what is pending")
 
     def _obey(self, command: Command) -> None:
-        """Do what came by the control channel, if it concerns us.
-
-        Once more a moment later: the job may be on its way to us, fetched and not yet read.
-        """
+        """Do what came by the control channel, if it concerns us."""
         if command.queue in self._dispatcher.books:
-            cancel = partial(self._dispatcher.cancel, command.queue, frozenset({command.id}))
-            cancel()
-            self._loop.call_later(ON_ITS_WAY_S, cancel)
+            self._dispatcher.cancel(command.queue, frozenset({command.id}))
 
     def _note_consuming(self) -> None:
         if not self.pulse.consuming:

@@ -140,15 +140,3 @@ async def test_a_job_that_cannot_be_handed_to_a_worker_goes_back(monkeypatch: py
     job = Job(1, b"", "task", None, Flight(entry, "1-0"))
     dispatcher.on_unstartable([job], PoolError("no descriptor is left"))
     assert back == [job]
-
-
-async def test_a_wish_for_a_job_that_is_on_its_way_here_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    consumer = consumer_with(monkeypatch, NoSession(BrokerUnavailableError("away")))
-    monkeypatch.setattr(module, "ON_ITS_WAY_S", 0.01)
-    heard: list[tuple[str, frozenset[str]]] = []
-    monkeypatch.setattr(consumer._dispatcher, "cancel", lambda queue, ids: heard.append((queue, ids)))
-    consumer.control.hear(b'{"v":1,"do":"cancel","queue":"default","id":"1-0"}')
-    consumer.control.hear(b'{"v":1,"do":"cancel","queue":"another","id":"1-0"}')
-    assert heard == [("default", frozenset({"1-0"}))]
-    await eventually_async(lambda: len(heard) == 2)
-    assert heard[1] == heard[0]
