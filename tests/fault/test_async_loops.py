@@ -238,7 +238,7 @@ def test_a_daemon_that_lost_its_lease_records_nothing_of_what_its_coroutines_sti
         queue.run(one)
     first.pause()
     second = start_daemon(modules=MODULES, workers=1, lease_s=1)
-    eventually(lambda: any(run.delivery == 2 for run in queue.runs()), timeout_s=10)
+    eventually(lambda: any(run.delivery == 2 for run in queue.runs()), timeout_s=40)
     first.resume()
     first.wait_log("the lease was lost; its jobs are another daemon's now")
     queue.open_gate("gate")

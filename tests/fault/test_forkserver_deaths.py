@@ -98,5 +98,5 @@ def test_a_killed_daemon_takes_the_workers_of_its_dead_forkserver_along(
     run = queue.run(queue.push("hang", "gil"))
     kill_forkserver(daemon)
     daemon.kill()
-    eventually(lambda: not is_running(run.pid), timeout_s=2.0)
-    eventually(lambda: not daemon.processes(), timeout_s=2.0)
+    eventually(lambda: not is_running(run.pid), timeout_s=10)
+    eventually(lambda: not daemon.processes(), timeout_s=10)

@@ -84,7 +84,7 @@ def test_a_daemon_that_dies_between_two_queues_runs_no_step_twice_for_it(
     )
     assert doomed.wait() == -9
     start_daemon(modules=MODULES, lease_s=LEASE_S, queues=QUEUES)
-    outcome = eventually(lambda: queue.outcomes(chain_id), timeout_s=20)
+    outcome = eventually(lambda: queue.outcomes(chain_id), timeout_s=40)
     assert outcome
     assert {(found["value"], found["status"]) for found in outcome} == {(value_of(3), "succeeded")}
     eventually(lambda: not queue.client.xlen(keys.stream("images")) and not queue.entries())

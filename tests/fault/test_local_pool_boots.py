@@ -75,11 +75,11 @@ def test_boots_that_fail_back_off_and_are_told_and_end_with_their_cause(make_poo
     switch.touch()
     lose_workers(pool)
     began = time.monotonic()
-    eventually(lambda: pool.stats().degraded, timeout_s=10)
+    eventually(lambda: pool.stats().degraded, timeout_s=40)
     assert pool.stats().degraded.startswith(CAUSE)
     assert (pool.stats().size, pool.stats().ready) == (2, 0)
     waiting = [pool.apply_async(fault_calls.double, (number,)) for number in range(100)]
-    eventually(lambda: pool.stats().boot_failures >= 6, timeout_s=20)
+    eventually(lambda: pool.stats().boot_failures >= 6, timeout_s=40)
     assert time.monotonic() - began > 0.5  # 0.1 + 0.4 s for one slot; without a pause it were some 10 ms each
     assert not any(result.ready() for result in waiting)
     switch.unlink()
@@ -107,7 +107,7 @@ def test_calls_that_no_worker_can_be_started_for_fail_with_the_cause_instead_of_
     with pytest.raises(BootError, match=CAUSE):
         later.get(20)
     switch.unlink()
-    eventually(lambda: pool.stats().ready == 2, timeout_s=20)
+    eventually(lambda: pool.stats().ready == 2, timeout_s=40)
     assert pool.apply_async(fault_calls.double, (1,)).get(20) == 2
 
 
@@ -120,7 +120,7 @@ def test_calls_do_not_fail_while_one_worker_is_left(make_pool: MakePool, switch:
         if pid != busy:
             kill(pid)
     waiting = [pool.apply_async(fault_calls.double, (number,)) for number in range(100)]
-    eventually(lambda: pool.stats().degraded, timeout_s=10)
+    eventually(lambda: pool.stats().degraded, timeout_s=40)
     assert long.get(20) is None
     assert [result.get(20) for result in waiting] == [2 * number for number in range(100)]
     switch.unlink()
@@ -131,7 +131,7 @@ def test_a_pool_whose_workers_do_not_start_can_be_ended(make_pool: MakePool, swi
     pool = make_pool(2, initializer=fault_calls.start_unless, initargs=(str(switch),), boot_timeout=1.0)
     switch.touch()
     lose_workers(pool)
-    eventually(lambda: pool.stats().degraded, timeout_s=10)
+    eventually(lambda: pool.stats().degraded, timeout_s=40)
     results = [pool.apply_async(fault_calls.double, (number,)) for number in range(100)]
     getattr(pool, end)()
     pool.join()

@@ -75,7 +75,7 @@ def test_terminate_does_not_wait_for_stopped_workers_with_full_pipes(make_pool: 
     started = time.monotonic()
     pool.terminate()
     pool.join()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 # ── nothing is shared ──

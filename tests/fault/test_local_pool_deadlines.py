@@ -56,7 +56,7 @@ def line_of(function: Callable[..., object], stacks: str) -> int:
 
 def test_the_time_counts_from_the_start_of_a_call_and_not_from_its_submission(make_pool: MakePool) -> None:
     pool = make_pool(1)
-    results = [pool.apply_async(time.sleep, (0.3,), timeout=1.0) for _ in range(5)]
+    results = [pool.apply_async(time.sleep, (0.8,), timeout=3.0) for _ in range(5)]
     assert [result.get(20) for result in results] == [None] * 5
 
 

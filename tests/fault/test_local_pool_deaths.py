@@ -45,9 +45,9 @@ def test_a_worker_that_is_killed_in_a_call_costs_that_call(pool: Pool, tmp_path:
     (pid,) = begun(tmp_path)
     os.kill(pid, signal.SIGKILL)
     with pytest.raises(WorkerDiedError, match="was killed by SIGKILL") as caught:
-        doomed.get(10)
+        doomed.get(20)
     assert caught.value.died.pid == pid
-    assert [result.get(10) for result in others] == DOUBLED
+    assert [result.get(20) for result in others] == DOUBLED
 
 
 ENDS: list[tuple[Callable[..., Any], tuple[Any, ...], tuple[int | None, str | None]]] = [
@@ -69,9 +69,9 @@ def test_a_call_that_ends_its_worker_says_how_and_costs_no_neighbour(
     doomed = pool.apply_async(function, arguments)
     after = [pool.apply_async(fault_calls.double, (number,)) for number in MANY]
     with pytest.raises(WorkerDiedError, match=f"^{function.__qualname__}: the worker with pid ") as caught:
-        doomed.get(10)
+        doomed.get(20)
     assert (caught.value.died.exit_code, caught.value.died.signal) == end
-    assert [result.get(10) for result in before + after] == DOUBLED * 2
+    assert [result.get(20) for result in before + after] == DOUBLED * 2
 
 
 def test_a_death_is_data_and_ends_with_advice(pool: Pool) -> None:
@@ -112,14 +112,14 @@ def test_an_exception_that_would_end_a_program_ends_the_call_and_not_the_worker(
 ) -> None:
     workers = worker_pids(pool)
     with pytest.raises(kind) as caught:
-        pool.apply_async(function, arguments).get(10)
+        pool.apply_async(function, arguments).get(20)
     assert f"in {function.__qualname__}" in str(caught.value.__cause__)
     assert worker_pids(pool) == workers
 
 
 def test_a_call_that_forks_and_comes_back_twice_has_one_outcome(pool: Pool) -> None:
     workers = worker_pids(pool)
-    child = pool.apply_async(fault_calls.fork_and_return).get(10)
+    child = pool.apply_async(fault_calls.fork_and_return).get(20)
     assert pool.map(fault_calls.double, MANY) == DOUBLED
     eventually(lambda: not is_alive(child))
     assert worker_pids(pool) == workers

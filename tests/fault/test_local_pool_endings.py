@@ -128,7 +128,7 @@ def test_what_a_call_leaves_behind_does_not_hold_up_join_and_goes_with_the_worke
 ) -> None:
     pool = make_pool(2)
     for result in [pool.apply_async(leave) for _ in range(4)]:
-        result.get(10)
+        result.get(20)
     assert pool.map(fault_calls.double, range(100), chunksize=1) == [2 * number for number in range(100)]
     getattr(pool, end)()
     pool.join()
@@ -161,10 +161,10 @@ def test_a_callback_that_raises_costs_no_outcome(
     results = [pool.apply_async(fault_calls.double, (number,), callback=fail) for number in range(3)]
     failed = pool.apply_async(fault_calls.exit_by_sys, (1,), error_callback=fail)
     mapped = pool.map_async(fault_calls.double, range(10), callback=fail)
-    assert [result.get(10) for result in results] == [0, 2, 4]
+    assert [result.get(20) for result in results] == [0, 2, 4]
     with pytest.raises(SystemExit):
-        failed.get(10)
-    assert mapped.get(10)[-1] == 18
+        failed.get(20)
+    assert mapped.get(20)[-1] == 18
     eventually(lambda: [record.message for record in caplog.records] == ["a callback of the pool raised"] * 5)
 
 
@@ -182,7 +182,7 @@ def test_a_callback_that_never_returns_holds_up_neither_the_workers_nor_terminat
     pool.terminate()
     assert time.monotonic() - started < 10
     over.set()
-    assert stuck.get(10) == 2
+    assert stuck.get(20) == 2
 
 
 # ── programs ──

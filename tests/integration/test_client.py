@@ -75,42 +75,42 @@ def waiting_threads() -> list[threading.Thread]:
 
 def test_a_job_goes_out_and_its_value_comes_back(client: Client, daemon: FakeDaemon) -> None:
     handle = client.enqueue(square, 4)
-    assert handle.get(timeout=5) == 16
+    assert handle.get(timeout=20) == 16
     assert handle.get() == 16
     assert handle.outcome().attempts == 1
     assert handle.status() == "succeeded"
 
 
 def test_a_name_will_do_and_gives_plain_json(client: Client, daemon: FakeDaemon) -> None:
-    assert client.with_options(queue="images").enqueue("it.tomorrow", day="x").get(timeout=5) == ["x", 1]
+    assert client.with_options(queue="images").enqueue("it.tomorrow", day="x").get(timeout=20) == ["x", 1]
 
 
 def test_a_function_goes_to_its_own_queue_and_gives_its_own_types(client: Client, daemon: FakeDaemon) -> None:
     day = datetime(2026, 1, 2, tzinfo=UTC)
     handle = client.enqueue(tomorrow, day)
     assert handle.queue == "images"
-    assert handle.get(timeout=5) == (day, 1)
+    assert handle.get(timeout=20) == (day, 1)
 
 
 def test_replies_of_several_queues_come_to_one_client(client: Client, daemon: FakeDaemon) -> None:
-    assert client.enqueue(square, 2).get(timeout=5) == 4
-    assert client.enqueue("it.square", 3).get(timeout=5) == 9
-    assert client.with_options(queue="images").enqueue(square, 5).get(timeout=5) == 25
-    assert client.enqueue(square, 6).get(timeout=5) == 36
+    assert client.enqueue(square, 2).get(timeout=20) == 4
+    assert client.enqueue("it.square", 3).get(timeout=20) == 9
+    assert client.with_options(queue="images").enqueue(square, 5).get(timeout=20) == 25
+    assert client.enqueue(square, 6).get(timeout=20) == 36
     assert len(waiting_threads()) == 1
 
 
 def test_a_failed_job_raises_with_its_outcome(client: Client, daemon: FakeDaemon) -> None:
     with pytest.raises(JobFailedError, match="KeyError: 'no such thing'") as caught:
-        client.enqueue("fail").get(timeout=5)
+        client.enqueue("fail").get(timeout=20)
     assert caught.value.outcome.task == "fail"
 
 
 def test_an_expired_and_a_cancelled_job_raise_what_they_are(client: Client, daemon: FakeDaemon) -> None:
     with pytest.raises(JobExpiredError):
-        client.enqueue("expire").get(timeout=5)
+        client.enqueue("expire").get(timeout=20)
     with pytest.raises(JobCancelledError, match="held by another job"):
-        client.with_options(unique="u").enqueue("duplicate").get(timeout=5)
+        client.with_options(unique="u").enqueue("duplicate").get(timeout=20)
 
 
 def test_a_wait_that_is_too_short_leaves_the_job_and_may_be_tried_again(client: Client, daemon: FakeDaemon) -> None:
@@ -140,8 +140,8 @@ def test_the_status_tells_waiting_from_running_from_unknown(client: Client, serv
 def test_a_result_that_was_settled_before_anybody_waited_is_found(client: Client, daemon: FakeDaemon) -> None:
     handle = client.enqueue(square, 4)
     eventually(lambda: handle.status() == "succeeded")
-    assert client.result(handle.id).get(timeout=5) == 16
-    assert client.enqueue(square, 5).get(timeout=5) == 25
+    assert client.result(handle.id).get(timeout=20) == 16
+    assert client.enqueue(square, 5).get(timeout=20) == 25
 
 
 def test_another_client_finds_the_result_by_id(client: Client, daemon: FakeDaemon, server: Server) -> None:
@@ -149,7 +149,7 @@ def test_another_client_finds_the_result_by_id(client: Client, daemon: FakeDaemo
     handle = client.enqueue(square, 4)
     with Client(server.unix_url) as other:
         found: list[Any] = []
-        waiter = threading.Thread(target=lambda: found.append(other.result(handle.id).get(timeout=5)))
+        waiter = threading.Thread(target=lambda: found.append(other.result(handle.id).get(timeout=20)))
         waiter.start()
         daemon.release()
         waiter.join()
@@ -168,7 +168,7 @@ def test_no_result_is_kept_where_none_is_wanted(client: Client, daemon: FakeDaem
 
 def test_many_jobs_go_out_in_few_calls_and_all_come_back(client: Client, daemon: FakeDaemon) -> None:
     handles = client.enqueue_many(square, ((x,) for x in range(1_200)))
-    assert [handle.get(timeout=10) for handle in handles] == [x * x for x in range(1_200)]
+    assert [handle.get(timeout=20) for handle in handles] == [x * x for x in range(1_200)]
 
 
 def test_many_jobs_survive_a_server_that_lost_the_script(client: Client, server: Server) -> None:
@@ -194,7 +194,7 @@ def test_the_reply_stream_is_trimmed_and_has_an_end(
 ) -> None:
     monkeypatch.setattr("workd.client.reader.TRIM_EVERY", 10)
     for handle in client.enqueue_many(square, ((x,) for x in range(50))):
-        handle.get(timeout=5)
+        handle.get(timeout=20)
     with server.client() as other:
         key = keys.reply("default", client.core.replies.name)
         eventually(lambda: int(other.xlen(key)) <= 11)
@@ -205,10 +205,10 @@ def test_a_second_message_with_the_same_id_gets_the_first_ones_result(
     client: Client, daemon: FakeDaemon, server: Server
 ) -> None:
     view = client.with_options(id="order-7")
-    assert view.enqueue(square, 4).get(timeout=5) == 16
+    assert view.enqueue(square, 4).get(timeout=20) == 16
     again = view.enqueue("duplicate")
     assert again.id == "order-7"
-    assert again.get(timeout=5) == 16
+    assert again.get(timeout=20) == 16
     with server.client() as other:
         other.delete(keys.result("default", "order-7"))
     running = view.enqueue("duplicate")
@@ -219,7 +219,7 @@ def test_threads_share_one_client(client: Client, daemon: FakeDaemon) -> None:
     got: list[int] = []
 
     def produce(start: int) -> None:
-        got.extend(client.enqueue(square, x).get(timeout=10) for x in range(start, start + 25))
+        got.extend(client.enqueue(square, x).get(timeout=20) for x in range(start, start + 25))
 
     threads = [threading.Thread(target=produce, args=(start,)) for start in (0, 100, 200, 300)]
     for thread in threads:
@@ -232,7 +232,7 @@ def test_threads_share_one_client(client: Client, daemon: FakeDaemon) -> None:
 
 def test_a_forked_child_uses_connections_of_its_own(client: Client, daemon: FakeDaemon) -> None:
     before = client.enqueue(square, 3)
-    assert before.get(timeout=5) == 9
+    assert before.get(timeout=20) == 9
     daemon.hold()
     shared = client.enqueue(square, 5)
     with warnings.catch_warnings():
@@ -241,13 +241,13 @@ def test_a_forked_child_uses_connections_of_its_own(client: Client, daemon: Fake
     if child == 0:
         code = 1
         try:
-            ok = client.enqueue(square, 4).get(timeout=10) == 16 and shared.get(timeout=10) == 25
+            ok = client.enqueue(square, 4).get(timeout=20) == 16 and shared.get(timeout=20) == 25
             code = 0 if ok and before.get() == 9 else 2
         finally:
             os._exit(code)
     daemon.release()
-    assert shared.get(timeout=10) == 25
-    assert client.enqueue(square, 6).get(timeout=10) == 36
+    assert shared.get(timeout=20) == 25
+    assert client.enqueue(square, 6).get(timeout=20) == 36
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -255,7 +255,7 @@ def test_closing_ends_the_thread_and_is_safe_twice(server: Server, daemon: FakeD
     client = Client(server.url)
     client.close()
     client = Client(server.url)
-    client.enqueue(square, 4).get(timeout=5)
+    client.enqueue(square, 4).get(timeout=20)
     [thread] = waiting_threads()
     client.close()
     client.close()
@@ -264,7 +264,7 @@ def test_closing_ends_the_thread_and_is_safe_twice(server: Server, daemon: FakeD
 
 def test_a_client_that_nobody_holds_any_more_lets_its_thread_go(server: Server, daemon: FakeDaemon) -> None:
     client = Client(server.url)
-    client.enqueue(square, 4).get(timeout=5)
+    client.enqueue(square, 4).get(timeout=20)
     [thread] = waiting_threads()
     del client
     gc.collect()

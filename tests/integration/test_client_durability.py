@@ -104,7 +104,7 @@ async def test_replicas_are_waited_for(kind: str, safe: Server) -> None:
         with pytest.raises(NotDurableError, match="0 of 1 replicas had it in time"):
             await hasty.call("enqueue", "square", 1)
         with replica, safe.client() as admin:
-            eventually(lambda: "online" in str(admin.info("replication")), timeout_s=20)
+            eventually(lambda: "online" in str(admin.info("replication")), timeout_s=40)
             handle = await patient.call("enqueue", "square", 2)
             assert queued(replica)[-1] == handle.id
             replica.pause()

@@ -117,7 +117,7 @@ def test_single_calls_wait_for_a_place_and_failed_jobs_give_theirs_back(pool: Re
     results = [pool.apply_async(square, (-x,)) for x in range(1, 40)]
     for result in results:
         with pytest.raises(JobFailedError):
-            result.get(timeout=10)
+            result.get(timeout=20)
     assert pool.apply(square, (3,)) == 9
 
 

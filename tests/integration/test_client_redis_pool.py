@@ -49,13 +49,13 @@ def test_map_and_starmap_give_values_in_order(pool: RedisPool) -> None:
     assert pool.map(square, []) == []
     assert pool.map("it.pool_square", range(1_100), chunksize=7) == [x * x for x in range(1_100)]
     assert pool.starmap(power, [(2, 3), (3, 2)]) == [8, 9]
-    assert pool.starmap_async(power, [(2, 3)]).get(timeout=5) == [8]
+    assert pool.starmap_async(power, [(2, 3)]).get(timeout=20) == [8]
 
 
 def test_apply_takes_arguments_by_place_and_by_name(pool: RedisPool) -> None:
     assert pool.apply(power, (3,)) == 9
     assert pool.apply(power, (3,), {"y": 3}) == 27
-    assert pool.apply_async(power, kwds={"x": 2}).get(timeout=5) == 4
+    assert pool.apply_async(power, kwds={"x": 2}).get(timeout=20) == 4
 
 
 def test_callbacks_get_the_value_or_the_error(pool: RedisPool) -> None:
@@ -94,7 +94,7 @@ def test_a_result_that_is_not_there_yet_is_the_standard_librarys_timeout(pool: R
     with pytest.raises(multiprocessing.TimeoutError):
         result.get(timeout=0.01)
     daemon.release()
-    assert result.get(timeout=5) == 9
+    assert result.get(timeout=20) == 9
     assert result.successful()
 
 
@@ -189,7 +189,7 @@ def test_a_terminated_pool_leaves_nobody_waiting(pool: RedisPool, daemon: FakeDa
         result.get(timeout=1)
     with pytest.raises(PoolClosedError):
         list(values)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     eventually(lambda: not any(thread.name == "workd-imap" for thread in threading.enumerate()))
 
 
@@ -214,7 +214,7 @@ def test_a_forked_child_has_places_callbacks_and_an_end_of_its_own(server: Serve
         assert eventually(lambda: server_length(server) == 3)
         daemon.release()
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-        assert [result.get(timeout=5) for result in results] == [0, 1]
+        assert [result.get(timeout=20) for result in results] == [0, 1]
 
 
 def server_length(server: Server) -> int:
@@ -227,7 +227,7 @@ def test_a_pool_may_use_a_client_with_options_of_its_own(server: Server, daemon:
         with RedisPool(client.with_options(timeout=30, meta={"who": "pool"})) as pool:
             assert pool.map(square, [1, 2]) == [1, 4]
         assert daemon.seen[0].timeout == 30
-        assert client.enqueue(square, 5).get(timeout=5) == 25  # the pool has left it open
+        assert client.enqueue(square, 5).get(timeout=20) == 25  # the pool has left it open
 
 
 def test_a_pool_whose_client_is_closed_leaves_nobody_waiting(server: Server, daemon: FakeDaemon) -> None:
@@ -236,7 +236,7 @@ def test_a_pool_whose_client_is_closed_leaves_nobody_waiting(server: Server, dae
         daemon.hold()
         result = pool.map_async(square, [1, 2])
     with pytest.raises(PoolClosedError):
-        result.get(timeout=5)
+        result.get(timeout=20)
     with pytest.raises(PoolClosedError):
         pool.apply(square, (3,))
 

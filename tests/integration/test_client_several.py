@@ -43,9 +43,9 @@ def test_jobs_of_all_queues_are_enqueued_and_their_results_come(url: str, daemon
     with Client(url) as client:
         views = [client.with_options(queue=queue) for queue in QUEUES]
         handles = [view.enqueue(samples.square, number) for number, view in enumerate(views * 5)]
-        assert [handle.get(timeout=10) for handle in handles] == [number * number for number in range(15)]
+        assert [handle.get(timeout=20) for handle in handles] == [number * number for number in range(15)]
         many = [view.enqueue_many(samples.square, [(n,) for n in range(100)]) for view in views]
-        assert [sum(handle.get(timeout=10) for handle in handles) for handles in many] == [328_350] * 3
+        assert [sum(handle.get(timeout=20) for handle in handles) for handles in many] == [328_350] * 3
         assert handles[0].status() == "succeeded"
         # By replies, not by asking again and again.
         eventually(lambda: client.core.replies.live == set(QUEUES))
@@ -55,7 +55,7 @@ async def test_the_same_with_an_event_loop(url: str, daemon: DaemonProcess) -> N
     async with AsyncClient(url) as client:
         views = [client.with_options(queue=queue) for queue in QUEUES]
         handles = [await view.enqueue(samples.square, number) for number, view in enumerate(views * 5)]
-        values = await asyncio.gather(*(handle.get(timeout=10) for handle in handles))
+        values = await asyncio.gather(*(handle.get(timeout=20) for handle in handles))
         assert values == [number * number for number in range(15)]
         await eventually_async(lambda: client.core.replies.live == set(QUEUES))
 
@@ -113,10 +113,10 @@ def test_results_come_after_a_failover_as_well(cluster: Cluster, tmp_path: Path)
     ):
         daemon.wait_ready()
         view = client.with_options(queue="mail")
-        assert view.enqueue(samples.square, 3).get(timeout=10) == 9
+        assert view.enqueue(samples.square, 3).get(timeout=20) == 9
         cluster.fail_over(keys.stream("mail"))
         for number in range(20):
-            assert view.enqueue(samples.square, number).get(timeout=10) == number * number
+            assert view.enqueue(samples.square, number).get(timeout=20) == number * number
 
 
 def test_nobody_there_is_an_error_that_names_the_seeds_and_not_the_password() -> None:

@@ -41,10 +41,10 @@ def test_outcomes_nobody_took_in_time_are_found_all_the_same(
     client: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replies, "KEPT_OUTCOMES", 3)
-    client.enqueue(square, 0).get(timeout=5)
+    client.enqueue(square, 0).get(timeout=20)
     handles = client.enqueue_many(square, ((x,) for x in range(20)))
-    assert handles[-1].get(timeout=5) == 361
-    assert [handle.get(timeout=5) for handle in handles] == [x * x for x in range(20)]
+    assert handles[-1].get(timeout=20) == 361
+    assert [handle.get(timeout=20) for handle in handles] == [x * x for x in range(20)]
 
 
 def test_a_reply_key_of_the_wrong_type_only_makes_results_slower(
@@ -52,11 +52,11 @@ def test_a_reply_key_of_the_wrong_type_only_makes_results_slower(
 ) -> None:
     with server.client() as other:
         other.set(keys.reply("default", client.core.replies.name), "somebody else's")
-        assert client.enqueue(square, 4).get(timeout=5) == 16
+        assert client.enqueue(square, 4).get(timeout=20) == 16
         daemon.hold()
         handle = client.enqueue(square, 5)
         threading.Timer(0.1, daemon.release).start()
-        assert handle.get(timeout=5) == 25
+        assert handle.get(timeout=20) == 25
         assert other.get(keys.reply("default", client.core.replies.name)) == b"somebody else's"
     # The reader looks for results before it complains, and may have found this one before it could.
     eventually(lambda: any("results come late" in record.message for record in caplog.records))
@@ -75,11 +75,11 @@ def test_a_reply_stream_that_was_deleted_is_made_again(
     client: Client, daemon: FakeDaemon, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workd.client.reader.REFRESH_S", 0.1)
-    assert client.enqueue(square, 4).get(timeout=5) == 16
+    assert client.enqueue(square, 4).get(timeout=20) == 16
     with server.client() as other:
         other.delete(keys.reply("default", client.core.replies.name))
     for x in range(5):
-        assert client.enqueue(square, x).get(timeout=5) == x * x
+        assert client.enqueue(square, x).get(timeout=20) == x * x
 
 
 def test_a_restarted_server_is_met_again_and_no_waiter_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
@@ -88,7 +88,7 @@ def test_a_restarted_server_is_met_again_and_no_waiter_is_forgotten(caplog: pyte
         FakeDaemon(server.client(), TASKS) as daemon,
         Client(server.url) as client,
     ):
-        assert client.enqueue(square, 4).get(timeout=5) == 16
+        assert client.enqueue(square, 4).get(timeout=20) == 16
         daemon.hold()
         handle = client.enqueue(square, 5)
         got: list[int] = []
@@ -101,11 +101,11 @@ def test_a_restarted_server_is_met_again_and_no_waiter_is_forgotten(caplog: pyte
         daemon.release()
         waiter.join()
         assert got == [25]
-        assert client.enqueue(square, 6).get(timeout=5) == 36
+        assert client.enqueue(square, 6).get(timeout=20) == 36
 
 
 def test_a_server_that_stands_still_costs_the_deadline(server: Server) -> None:
-    with Client(server.url, deadline_s=0.3) as client:
+    with Client(server.url, deadline_s=1.0) as client:
         client.enqueue(square, 1)
         server.pause()
         began = time.monotonic()
@@ -116,16 +116,16 @@ def test_a_server_that_stands_still_costs_the_deadline(server: Server) -> None:
                 client.enqueue(square, 3)
         finally:
             server.resume()
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < 6
         assert client.enqueue(square, 4).status() == "queued"
 
 
 def test_waiting_goes_on_while_the_server_stands_still(server: Server, daemon: FakeDaemon) -> None:
     with Client(server.url, deadline_s=0.2) as client:
-        client.enqueue(square, 1).get(timeout=5)
+        client.enqueue(square, 1).get(timeout=20)
         daemon.hold()
         handle = client.enqueue(square, 5)
         server.pause()
         threading.Timer(0.5, server.resume).start()
         daemon.release()
-        assert handle.get(timeout=10) == 25
+        assert handle.get(timeout=20) == 25

@@ -130,7 +130,7 @@ async def test_what_had_come_when_a_wait_was_left_is_known_to_its_handle(client:
     await client.call("wait", [warm], timeout=20)  # from now on outcomes come as replies, each of them once
     handles = await client.call("enqueue_many", "echo", [(x,) for x in range(50)])
     await client.call("wait", handles, 20, "FIRST_COMPLETED")
-    assert [await resolved(handle.get(timeout=10)) for handle in handles] == list(range(50))
+    assert [await resolved(handle.get(timeout=20)) for handle in handles] == list(range(50))
 
 
 async def test_jobs_that_somebody_else_enqueued_are_found(client: AnyClient, server: Server) -> None:

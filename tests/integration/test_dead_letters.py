@@ -72,7 +72,7 @@ def test_what_failed_is_replayed_after_the_repair_and_its_waiting_producers_get_
         plain = client.enqueue("guarded", "b")
         for handle in (named, plain):
             with pytest.raises(JobFailedError, match="not repaired"):
-                handle.get(timeout=10)
+                handle.get(timeout=20)
         letters = listed(capsys, "--error", "not repaired")
         assert {letter["id"] for letter in letters} == {"mine", plain.id}
         (tmp_path / "repaired").touch()
@@ -80,8 +80,8 @@ def test_what_failed_is_replayed_after_the_repair_and_its_waiting_producers_get_
         assert capsys.readouterr().out == "replayed 2 of 2\n"
         for handle, value in ((named, "done: a"), (plain, "done: b")):
             again = client.result(handle.id)
-            assert eventually(lambda again=again: again.status() == "succeeded", timeout_s=10)  # type: ignore[misc]
-            assert again.get(timeout=5) == value
+            assert eventually(lambda again=again: again.status() == "succeeded", timeout_s=40)  # type: ignore[misc]
+            assert again.get(timeout=20) == value
     assert listed(capsys) == []
 
 
@@ -101,7 +101,7 @@ def test_a_message_that_was_wrong_is_mended_and_runs(
     mended.write_text('{"task":"square","args":[4],"id":"x","result_ttl":60}')
     assert app.call(["dead", "edit", letter["entry_id"], "--message", str(mended)]) == Exit.OK
     with Client(url) as client:
-        assert client.result("x").get(timeout=10) == 16
+        assert client.result("x").get(timeout=20) == 16
 
 
 def test_an_editor_mends_a_message_or_changes_nothing(

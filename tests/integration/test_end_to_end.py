@@ -62,7 +62,7 @@ def client(running: Server) -> Iterator[Client]:
 
 def outcome(connection: Connection, job_id: str) -> dict[str, Any]:
     """Wait for the outcome of a job and return it."""
-    raw = eventually(lambda: connection.get(f"workd:{{default}}:result:{job_id}"), timeout_s=10)
+    raw = eventually(lambda: connection.get(f"workd:{{default}}:result:{job_id}"), timeout_s=40)
     found: dict[str, Any] = json.loads(raw)
     return found
 
@@ -142,7 +142,7 @@ def test_bad_input_is_a_dead_letter_with_reason_error_and_raw_bytes_and_the_daem
 ) -> None:
     connection.delete(DEAD)
     entry_id = connection.xadd(STREAM, {"m": raw})
-    (letter,) = eventually(lambda: dead_letters(connection), timeout_s=10)
+    (letter,) = eventually(lambda: dead_letters(connection), timeout_s=40)
     assert letter[b"m"] == raw
     assert letter[b"id"] == entry_id
     assert letter[b"reason"] == reason
@@ -154,7 +154,7 @@ def test_bad_input_is_a_dead_letter_with_reason_error_and_raw_bytes_and_the_daem
 def test_an_entry_without_a_message_is_a_dead_letter_that_keeps_its_fields(connection: Connection) -> None:
     connection.delete(DEAD)
     connection.xadd(STREAM, {"message": "in the wrong field"})
-    (letter,) = eventually(lambda: dead_letters(connection), timeout_s=10)
+    (letter,) = eventually(lambda: dead_letters(connection), timeout_s=40)
     assert (letter[b"m"], letter[b"reason"]) == (b"", b"invalid")
     assert json.loads(letter[b"entry"]) == {"message": "in the wrong field"}
 
@@ -189,7 +189,7 @@ def test_fields_that_no_daemon_wrote_harm_neither_the_daemon_nor_the_job(
 def test_a_failing_task_is_retried_with_backoff_until_it_succeeds(client: Client, tmp_path: Path) -> None:
     journal = tmp_path / "attempts"
     handle = client.enqueue(e2e_tasks.third_time, str(journal))
-    assert handle.get(timeout=10) == 3
+    assert handle.get(timeout=20) == 3
     assert journal.read_text() == "1\n2\n3\n"
     assert handle.outcome().attempts == 3
 
@@ -197,7 +197,7 @@ def test_a_failing_task_is_retried_with_backoff_until_it_succeeds(client: Client
 def test_a_task_that_fails_too_often_is_dead_with_its_own_traceback(client: Client, tmp_path: Path) -> None:
     handle = client.with_options(max_retries=0).enqueue(e2e_tasks.third_time, str(tmp_path / "attempts"))
     with pytest.raises(JobFailedError, match="not yet at attempt 1") as caught:
-        handle.get(timeout=10)
+        handle.get(timeout=20)
     error = caught.value.outcome.error
     assert error is not None
     assert error.type == "ValueError"
@@ -205,13 +205,13 @@ def test_a_task_that_fails_too_often_is_dead_with_its_own_traceback(client: Clie
 
 
 def test_a_task_may_ask_for_its_own_retry(client: Client) -> None:
-    assert client.enqueue(e2e_tasks.ask_again).get(timeout=10) == 2
+    assert client.enqueue(e2e_tasks.ask_again).get(timeout=20) == 2
 
 
 def test_a_job_is_not_run_before_its_time(client: Client) -> None:
     due = time.time() + 0.5
     handle = client.with_options(run_at=due).enqueue(samples.square, 3)
-    assert handle.get(timeout=10) == 9
+    assert handle.get(timeout=20) == 9
     started_at = handle.outcome().started_at
     assert started_at is not None
     assert started_at >= due - 0.001
@@ -220,7 +220,7 @@ def test_a_job_is_not_run_before_its_time(client: Client) -> None:
 def test_a_job_that_has_not_started_in_time_is_expired(client: Client) -> None:
     handle = client.with_options(expires_at=time.time() - 1).enqueue(samples.square, 3)
     with pytest.raises(JobExpiredError):
-        handle.get(timeout=10)
+        handle.get(timeout=20)
 
 
 def test_a_second_message_with_the_same_id_is_a_duplicate_and_leaves_the_first_ones_result_alone(
@@ -241,16 +241,16 @@ def test_a_second_message_with_the_same_id_is_a_duplicate_and_leaves_the_first_o
 def test_a_unique_key_admits_one_job_at_a_time_and_is_free_afterwards(client: Client) -> None:
     slow = client.with_options(unique="report").enqueue(samples.sleep, 0.5)
     with pytest.raises(JobCancelledError):
-        client.with_options(unique="report").enqueue(samples.square, 2).get(timeout=10)
-    slow.get(timeout=10)
-    assert client.with_options(unique="report").enqueue(samples.square, 2).get(timeout=10) == 4
+        client.with_options(unique="report").enqueue(samples.square, 2).get(timeout=20)
+    slow.get(timeout=20)
+    assert client.with_options(unique="report").enqueue(samples.square, 2).get(timeout=20) == 4
 
 
 # ── from Python ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_example_of_the_readme(client: Client, running: Server) -> None:
-    assert client.enqueue("square", 4).get(timeout=5) == 16
+    assert client.enqueue("square", 4).get(timeout=20) == 16
     with RedisPool(running.url) as pool:
         assert pool.map(samples.square, [1, 2, 3, 4]) == [1, 4, 9, 16]
 
@@ -258,18 +258,18 @@ def test_the_example_of_the_readme(client: Client, running: Server) -> None:
 def test_values_come_back_as_what_the_annotation_says(client: Client) -> None:
     when = dt.datetime(2026, 2, 28, 12, 0, tzinfo=dt.UTC)
     handle = client.enqueue(e2e_tasks.later, when, days=2)
-    assert handle.get(timeout=10) == dt.datetime(2026, 3, 2, 12, 0, tzinfo=dt.UTC)
+    assert handle.get(timeout=20) == dt.datetime(2026, 3, 2, 12, 0, tzinfo=dt.UTC)
 
 
 def test_the_context_knows_the_job(client: Client) -> None:
     handle = client.enqueue(e2e_tasks.who)
-    assert handle.get(timeout=10) == {"id": handle.id, "task": "who", "attempt": 1, "delivery": 1}
+    assert handle.get(timeout=20) == {"id": handle.id, "task": "who", "attempt": 1, "delivery": 1}
 
 
 async def test_the_asyncio_client_gets_its_results(running: Server) -> None:
     async with AsyncClient(running.url) as client:
         handles = [await client.enqueue(samples.square, number) for number in range(20)]
-        assert [await handle.get(timeout=10) for handle in handles] == [number**2 for number in range(20)]
+        assert [await handle.get(timeout=20) for handle in handles] == [number**2 for number in range(20)]
 
 
 def test_many_jobs_from_one_call_all_come_back(client: Client) -> None:

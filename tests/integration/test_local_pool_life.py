@@ -58,7 +58,7 @@ def test_a_closed_pool_lets_its_workers_go_even_if_nobody_joins_it() -> None:
     result = pool.apply_async(square, (3,))
     pool.close()
     eventually(lambda: not new_since(before))
-    assert result.get(5) == 9
+    assert result.get(20) == 9
 
 
 def test_join_returns_after_the_last_callback() -> None:
@@ -84,7 +84,7 @@ def test_terminate_with_10000_pending_calls_is_quick_and_no_call_waits_for_ever(
     pool.terminate()
     pool.terminate()
     pool.join()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
     for result in results:
         with pytest.raises(PoolClosedError, match="sleep has no outcome: the pool was terminated"):
             result.get(1)
@@ -123,7 +123,7 @@ def test_terminate_in_a_callback_ends_the_pool() -> None:
         pool.terminate()
         ended.set()
 
-    pool.apply_async(square, (1,), callback=end).get(5)
+    pool.apply_async(square, (1,), callback=end).get(20)
     assert ended.wait(5)
     eventually(lambda: not new_since(before))
 
@@ -176,14 +176,14 @@ def test_a_signal_handler_may_use_the_pool_wherever_it_interrupts() -> None:
         before = signal.signal(signal.SIGALRM, lambda *_: results.append(pool.apply_async(square, (2,))))
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
         try:
-            values = [pool.apply_async(square, (3,)).get(10) for _ in range(500)]
+            values = [pool.apply_async(square, (3,)).get(20) for _ in range(500)]
             assert list(pool.imap(square, range(500))) == [n * n for n in range(500)]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         assert set(values) == {9}
         assert results
-        assert {result.get(10) for result in results} == {4}
+        assert {result.get(20) for result in results} == {4}
 
 
 def test_a_pool_that_nobody_holds_warns_and_ends_its_processes() -> None:
@@ -264,7 +264,7 @@ def test_an_error_in_a_callback_of_the_loop_ends_the_pool_visibly(
     result = pool.apply_async(sleep, (60,))
     with patch.object(where, name, side_effect=LookupError("what must not happen")):
         with pytest.raises(PoolClosedError, match=r"is broken and was stopped: .*what must not happen") as caught:
-            result.get(10)
+            result.get(20)
         assert isinstance(caught.value.__cause__, LookupError)
         eventually(lambda: not pool._engine._thread.is_alive())
     assert "the pool is broken" in caplog.text
@@ -371,7 +371,7 @@ def test_whatever_the_core_forgets_has_an_outcome_when_the_loop_ends(caplog: pyt
     with patch.object(pool._engine._pool, "stop", stop_and_fail):
         pool.terminate()
     with pytest.raises(PoolClosedError, match="even the end fails"):
-        result.get(5)
+        result.get(20)
     with pytest.raises(PoolClosedError, match="even the end fails"):
         values.next(5)
     assert "even the end fails" in caplog.text
@@ -410,7 +410,7 @@ def test_workers_that_cannot_boot_any_more_do_not_let_calls_wait_for_ever() -> N
                 pool.apply(die, (signal.SIGKILL,))
             with pytest.raises(BootError, match="no processes"):
                 pool.apply_async(square, (2,)).get(20)
-        eventually(lambda: pool.stats().ready, timeout_s=20)
+        eventually(lambda: pool.stats().ready, timeout_s=40)
         assert pool.apply_async(square, (3,)).get(20) == 9
 
 
@@ -441,7 +441,7 @@ def test_locks_queues_and_shared_values_may_be_given_to_the_initializer(method: 
         writing.close()
         with pytest.raises(WorkerDiedError):
             pool.apply(die, (signal.SIGKILL,))
-        eventually(lambda: pool.stats().ready == 2, timeout_s=20)  # a worker that comes later gets them, too
+        eventually(lambda: pool.stats().ready == 2, timeout_s=40)  # a worker that comes later gets them, too
         assert pool.map(count_up, range(100), chunksize=1) == [None] * 100
         assert value.value == 100
         assert sorted(queue.get() for _ in range(100)) == list(range(100))
@@ -470,7 +470,7 @@ def test_every_start_method_runs_calls_and_leaves_nothing(method: str) -> None:
         with pytest.raises(LookupError):
             pool.apply(fail, ("x",))
         with pytest.raises(WorkerDiedError):
-            pool.apply_async(die, (signal.SIGKILL,)).get(10)
+            pool.apply_async(die, (signal.SIGKILL,)).get(20)
         assert pool.apply(recall, (0,)) == method
     assert_nothing_new(before)
 

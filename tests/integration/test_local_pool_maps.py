@@ -71,7 +71,7 @@ def test_the_first_exception_of_a_map_is_its_outcome_once_all_chunks_have_ended(
     started = time.monotonic()
     result = pool.starmap_async(fail_after, [(0.5, "last"), (0.0, "first")], chunksize=1, error_callback=errors.append)
     with pytest.raises(LookupError, match="first"):
-        result.get(10)
+        result.get(20)
     assert time.monotonic() - started >= 0.5
     assert not result.successful()
     assert [type(error) for error in errors] == [LookupError]
@@ -81,7 +81,7 @@ def test_one_failing_item_fails_the_map_and_no_other_call(pool: Pool) -> None:
     other = pool.map_async(square, range(100), chunksize=1)
     with pytest.raises(LookupError):
         pool.map(square_or_fail, range(100))
-    assert other.get(5) == [n * n for n in range(100)]
+    assert other.get(20) == [n * n for n in range(100)]
 
 
 def test_the_death_of_a_worker_in_one_chunk_is_the_maps_error(pool: Pool) -> None:
@@ -113,7 +113,7 @@ def test_an_exception_of_the_iterable_is_raised_at_once_or_is_the_outcome_as_in_
         pool.map_async(square, iter(Broken()))
     result = pool.map_async(square, Broken())
     with pytest.raises(LookupError, match="broken"):
-        result.get(5)
+        result.get(20)
 
 
 def test_a_wrong_chunksize_is_refused(pool: Pool) -> None:
@@ -127,7 +127,7 @@ def test_arguments_and_results_are_not_kept_alive(pool: Pool) -> None:
     references = [weakref.ref(it) for it in objects]
     pool.map(same, objects)
     results = [pool.apply_async(same, (it,), callback=lambda _: None) for it in objects]
-    assert all(isinstance(result.get(5), Counted) for result in results)
+    assert all(isinstance(result.get(20), Counted) for result in results)
     del objects, results
     gc.collect()
     assert {reference() for reference in references} == {None}
@@ -137,9 +137,9 @@ def test_arguments_and_results_are_not_kept_alive(pool: Pool) -> None:
 def test_a_callback_runs_while_a_map_waits_for_its_other_chunks(pool: Pool) -> None:
     slow = pool.map_async(sleep, [0.5, 0.01], chunksize=1)
     values: list[int] = []
-    pool.apply_async(square, (3,), callback=values.append).get(5)
+    pool.apply_async(square, (3,), callback=values.append).get(20)
     assert values == [9]
     assert not slow.ready()
-    assert slow.get(5) == [0.5, 0.01]
+    assert slow.get(20) == [0.5, 0.01]
     with pytest.raises(LookupError):
         pool.map(fail, ["x", "x"])

@@ -60,7 +60,7 @@ def test_reload_returns_when_every_worker_has_the_new_code(module: Path) -> None
         pool.reload()
         assert {pool.apply(version) for _ in range(10)} == {2}
         eventually(lambda: not old & {worker.pid for worker in pool._pool})  # they finish their last calls
-        assert [result.get(10) for result in results] == [0.01] * 100
+        assert [result.get(20) for result in results] == [0.01] * 100
 
 
 def test_what_does_not_load_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -222,7 +222,7 @@ async def test_quiet_returns_what_has_not_started_and_lets_the_rest_finish() -> 
         back = owner.pool.quiet()
         assert sorted(job.key for job in back) == sorted(owner.ends)[-20:]
         assert owner.pool.quiet() == []
-        await asyncio.wait_for(owner.pool.wait_empty(), 2)
+        await asyncio.wait_for(owner.pool.wait_empty(), 20)
         assert [job.done() for job in jobs] == [True, True] + [False] * 20
         late = owner.submit("echo", 1)
         with pytest.raises(asyncio.CancelledError):
@@ -264,13 +264,22 @@ async def test_kill_running_kills_what_runs_and_leaves_idle_workers() -> None:
         assert sorted(slot.boots for slot in owner.pool.slots) == [1, 2]
 
 
-async def test_stop_is_not_held_up_by_threads_and_children_that_tasks_left() -> None:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a pool wait so long for a worker that does not leave that it shows even on a machine that is busy."""
+    for module in ("core", "renewal"):
+        monkeypatch.setattr(f"workd.pool.{module}.LEAVE_S", 20.0)
+
+
+async def test_stop_is_not_held_up_by_threads_and_children_that_tasks_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patient(monkeypatch)
     async with running_pool(2) as owner:
         child = await owner.submit("leave_child", 100)
         await asyncio.gather(*(owner.submit("leave_thread") for _ in range(2)))
         started = time.monotonic()
         await owner.pool.stop()
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 10
         await eventually_async(lambda: not is_alive(child))
 
 
@@ -282,7 +291,7 @@ async def test_stop_ends_workers_that_are_stopped_by_a_signal(monkeypatch: pytes
         os.kill(tenant.pid, signal.SIGSTOP)
         started = time.monotonic()
         await owner.pool.stop()
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 10
 
 
 async def test_stop_while_workers_boot_leaves_nothing() -> None:
@@ -294,7 +303,7 @@ async def test_stop_while_workers_boot_leaves_nothing() -> None:
     await cancelled(booting)
     started = time.monotonic()
     await pool.stop()
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 10
     assert not any(exists(pid) for pid in pids)
     assert_nothing_new(before)
 
@@ -343,7 +352,7 @@ async def test_stop_does_not_wait_for_a_forkserver_that_hangs(monkeypatch: pytes
         await owner.submit("exit", 1)
         started = time.monotonic()
         await owner.pool.stop()
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 10
 
 
 async def test_a_forkserver_may_be_launched_before_there_is_a_loop() -> None:
@@ -354,7 +363,10 @@ async def test_a_forkserver_may_be_launched_before_there_is_a_loop() -> None:
     await pool.stop()
 
 
-async def test_a_child_that_the_host_program_forks_does_not_keep_the_workers_from_leaving() -> None:
+async def test_a_child_that_the_host_program_forks_does_not_keep_the_workers_from_leaving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patient(monkeypatch)
     async with running_pool(2) as owner:
         pid = os.fork()
         if pid == 0:
@@ -363,7 +375,7 @@ async def test_a_child_that_the_host_program_forks_does_not_keep_the_workers_fro
         try:
             started = time.monotonic()
             await owner.pool.stop()
-            assert time.monotonic() - started < 1.0
+            assert time.monotonic() - started < 10
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)  # noqa: ASYNC222 - it was killed
@@ -469,5 +481,5 @@ async def test_calls_do_not_wait_for_the_successor_of_a_worker_at_the_end_of_its
     async with running_pool(1, runner=runner, max_tasks=1, boot_timeout_s=0.5, fail_waiting=True) as owner:
         broken.touch()
         assert await owner.submit("echo", 1) == 1
-        end = await asyncio.wait_for(owner.submit("echo", 2), 20)
+        end = await asyncio.wait_for(owner.submit("echo", 20), 20)
         assert isinstance(end, BootError)

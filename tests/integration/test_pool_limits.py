@@ -41,7 +41,7 @@ async def test_a_stopped_worker_says_nothing_and_is_killed_all_the_same() -> Non
         end = await owner.submit("stop_itself", timeout_s=0.2)
         assert isinstance(end, TimedOut)
         assert end.died.stacks == ""
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 async def test_a_crash_in_c_code_says_where_it_was() -> None:

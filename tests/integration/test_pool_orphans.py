@@ -61,7 +61,7 @@ def test_a_killed_supervisor_leaves_no_process_whatever_they_do(operation: list[
         family = [told["forkserver"], *told["workers"]]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        eventually(lambda: not [member for member in family if is_alive(member)], timeout_s=2)
+        eventually(lambda: not [member for member in family if is_alive(member)], timeout_s=10)
 
 
 def test_what_the_tasks_had_started_goes_too() -> None:
@@ -70,7 +70,7 @@ def test_what_the_tasks_had_started_goes_too() -> None:
         assert is_alive(child)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        eventually(lambda: not is_alive(child), timeout_s=2)
+        eventually(lambda: not is_alive(child), timeout_s=10)
 
 
 def test_a_child_that_the_host_program_forked_keeps_no_worker_alive() -> None:
@@ -78,7 +78,7 @@ def test_a_child_that_the_host_program_forked_keeps_no_worker_alive() -> None:
         family = [told["forkserver"], *told["workers"]]
         process.send_signal(signal.SIGKILL)
         try:
-            eventually(lambda: not [member for member in family if is_alive(member)], timeout_s=2)
+            eventually(lambda: not [member for member in family if is_alive(member)], timeout_s=10)
         finally:
             with suppress(ProcessLookupError):
                 os.kill(told["child"], signal.SIGKILL)
@@ -95,4 +95,4 @@ def test_workers_of_a_new_forkserver_are_tied_to_the_supervisor_too() -> None:
         family = [new, *children(new)]
         process.send_signal(signal.SIGKILL)
         process.wait()
-        eventually(lambda: not [member for member in family if is_alive(member)], timeout_s=2)
+        eventually(lambda: not [member for member in family if is_alive(member)], timeout_s=10)

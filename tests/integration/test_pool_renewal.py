@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ async def test_what_was_taken_back_is_not_counted_as_run() -> None:
         assert tenant.budget == 1
         os.kill(tenant.pid, signal.SIGCONT)
         owner.pool.fill()
-        assert await asyncio.wait_for(waiting, 5) > 0
+        assert await asyncio.wait_for(waiting, 20) > 0
 
 
 @pytest.mark.parametrize("options", [{"max_age_s": 0.2}, {"max_growth_bytes": 30 * MIB}])
@@ -230,13 +229,11 @@ async def test_code_whose_workers_do_not_start_is_taken_back(tmp_path: Path) -> 
 
 async def test_a_reload_goes_past_a_long_job_and_waits_for_it_in_its_own_slot_alone() -> None:
     async with running_pool(2) as owner:
-        long = owner.submit("sleep", 1.0)
-        started = time.monotonic()
+        long = owner.submit("sleep", 5.0)
         await owner.pool.reload()
-        assert time.monotonic() - started < 0.9
         assert not long.done()
         assert await asyncio.gather(*owner.submit_many([("echo", n) for n in range(20)])) == list(range(20))
-        assert await long == 1.0
+        assert await long == 5.0
         await owner.until(lambda: owner.pool.stats().recycled == 2)
 
 

@@ -55,7 +55,7 @@ def test_the_last_of_thousands_of_reports_can_be_read_while_the_job_runs(
     with Client(queue.server.url) as client:
         one, two = (client.enqueue("reporting", f"gate-{n}", 10_000) for n in range(2))
         silent = client.enqueue("quick")
-        silent.get(timeout=10)
+        silent.get(timeout=20)
         assert silent.progress() is None
         for handle in (one, two):
             found = said(handle, "half")
@@ -68,7 +68,7 @@ def test_the_last_of_thousands_of_reports_can_be_read_while_the_job_runs(
         assert unchanged.note == "half"
         for gate in ("gate-1", "gate-0-end", "gate-1-end"):
             queue.open_gate(gate)
-        assert (one.get(timeout=10), two.get(timeout=10)) == ("done", "done")
+        assert (one.get(timeout=20), two.get(timeout=20)) == ("done", "done")
 
 
 def test_what_a_silent_job_said_last_stays_readable_as_long_as_it_runs(
@@ -93,7 +93,7 @@ def test_coroutines_in_one_worker_have_each_their_own(queue: FaultQueue, daemon:
         for gate, handle in handles.items():
             assert said(handle, gate).fraction == 0.5
             queue.open_gate(gate)
-            assert handle.get(timeout=10) == "through"
+            assert handle.get(timeout=20) == "through"
 
 
 async def test_the_asynchronous_client_reads_it_too(queue: FaultQueue, daemon: DaemonProcess) -> None:

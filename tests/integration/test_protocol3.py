@@ -44,14 +44,14 @@ def test_jobs_and_results_of_two_queues(url: str, server: Server, daemon: Daemon
         assert {row["resp"] for row in looking.client_list() if row["name"].startswith("workd:")} == {"3"}
     with Client(url) as client, RedisPool(client) as pool:
         for queue in ("default", "urgent"):
-            assert client.with_options(queue=queue).enqueue(samples.square, 4).get(timeout=5) == 16
+            assert client.with_options(queue=queue).enqueue(samples.square, 4).get(timeout=20) == 16
         assert pool.map(samples.square, range(50)) == [n * n for n in range(50)]
         eventually(lambda: client.core.replies.live)
 
 
 async def test_the_same_with_an_event_loop(url: str, daemon: DaemonProcess) -> None:
     async with AsyncClient(url) as client:
-        assert await (await client.enqueue(samples.square, 4)).get(timeout=5) == 16
+        assert await (await client.enqueue(samples.square, 4)).get(timeout=20) == 16
 
 
 def test_a_cancellation_is_heard_of_at_once(url: str, daemon: DaemonProcess) -> None:
@@ -62,4 +62,4 @@ def test_a_cancellation_is_heard_of_at_once(url: str, daemon: DaemonProcess) -> 
         eventually(lambda: handle.status() == "running")
         handle.cancel()
         with pytest.raises(JobCancelledError):
-            handle.get(timeout=10)
+            handle.get(timeout=20)

@@ -52,7 +52,7 @@ def test_a_purge_tells_its_producers_and_wants_a_yes(client: Client, capsys: pyt
     assert app.call(["queues", "purge", "default", "--yes"]) == Exit.OK
     assert capsys.readouterr().out == "purged 1 queued and 0 scheduled jobs\n"
     with pytest.raises(JobCancelledError, match="the queue was purged"):
-        handle.get(timeout=5)
+        handle.get(timeout=20)
 
 
 def test_a_moved_queue_is_worked_off_where_it_is_now(
@@ -66,9 +66,9 @@ def test_a_moved_queue_is_worked_off_where_it_is_now(
     with DaemonProcess(valkey.url, tmp_path, modules=("workd_tasks.samples",), queues="new") as daemon:
         daemon.wait_ready()
         moved = client.with_options(queue="new")
-        values = [moved.result(handle.id).get(timeout=10) for handle in handles]
+        values = [moved.result(handle.id).get(timeout=20) for handle in handles]
         assert values == [number * number for number in range(120)]
-        assert moved.result(later.id).get(timeout=10) == 1_000_000
+        assert moved.result(later.id).get(timeout=20) == 1_000_000
     assert valkey.client().xlen(keys.stream("old")) == 0
 
 
@@ -85,7 +85,7 @@ def test_a_paused_queue_waits_until_it_is_resumed(
         assert "paused (until " in capsys.readouterr().out
         assert handle.status() == "queued"
         assert app.call(["queues", "resume", "default"]) == Exit.OK
-        assert handle.get(timeout=10) == 16
+        assert handle.get(timeout=20) == 16
     capsys.readouterr()
     assert app.call(["queues", "resume", "default"]) == Exit.OK
     assert capsys.readouterr().out == "default was not paused\n"

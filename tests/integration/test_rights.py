@@ -35,11 +35,11 @@ def test_a_daemon_and_its_clients_need_no_more_than_their_roles_have(server: Ser
             Admin(url_of(server, operator)) as admin,
         ):
             daemon.wait_ready()
-            assert sending.enqueue(samples.square, 4).get(timeout=5) == 16
+            assert sending.enqueue(samples.square, 4).get(timeout=20) == 16
             assert pool.map(samples.square, range(20)) == [n * n for n in range(20)]
-            assert sending.with_options(delay_s=0.2).enqueue(samples.square, 5).get(timeout=5) == 25
+            assert sending.with_options(delay_s=0.2).enqueue(samples.square, 5).get(timeout=20) == 25
             client.rpush(keys.inbox(QUEUE), json.dumps({"task": "square", "args": [6], "id": "in", "result_ttl": 60}))
-            assert sending.result("in").get(timeout=5) == 36
+            assert sending.result("in").get(timeout=20) == 36
             assert [state.name for state in admin.queues.all()] == [QUEUE]
             daemon.term()
             assert daemon.wait() == 0
@@ -99,11 +99,11 @@ def test_a_producer_needs_no_more_than_the_role_has_for_all_that_clients_can(ser
             slow.progress()
             assert slow.cancel() == "asked"
             assert sending.with_options(delay_s=600).enqueue("square", 1).cancel() in ("cancelled", "asked")
-            assert sending.with_options(unique="u", id="own").enqueue("square", 3).get(timeout=10) == 9
+            assert sending.with_options(unique="u", id="own").enqueue("square", 3).get(timeout=20) == 9
             handle = sending.enqueue_group(group_of(*(step("square", n) for n in range(5))))
             assert handle.summary(timeout=10).succeeded == 5
             chain = sending.enqueue_chain(step("square", 2), step("square").with_options(queue="other"))
-            assert chain.get(timeout=10) == 16
+            assert chain.get(timeout=20) == 16
             limited = [sending.enqueue("narrow") for _ in range(8)]
             assert not sending.wait(limited, timeout=20).not_done
             with pytest.raises(JobCancelledError):
@@ -158,9 +158,9 @@ def test_a_daemon_that_lacks_one_right_says_so_or_needs_it_not_and_goes_on_when_
         def ended() -> bool:
             return client.get(keys.result(QUEUE, f"without {command}")) is not None
 
-        eventually(lambda: ended() or _is_refused(daemon, said), timeout_s=15)
+        eventually(lambda: ended() or _is_refused(daemon, said), timeout_s=40)
         client.execute_command("ACL", "SETUSER", "daemon", f"+{command}")
-        eventually(ended, timeout_s=15)
+        eventually(ended, timeout_s=40)
         assert json.loads(client.get(keys.result(QUEUE, f"without {command}")) or b"")["value"] == 49
         eventually(lambda: client.xlen(keys.stream(QUEUE)) == 0)
     assert daemon.alive

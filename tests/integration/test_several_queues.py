@@ -29,7 +29,7 @@ def test_the_first_queue_is_served_before_the_others(valkey: Server, tmp_path: P
             connection.xadd(keys.stream(queue), {"m": json.dumps(job)})
     with DaemonProcess(valkey.url, tmp_path, modules=("workd_tasks.samples",), queues=QUEUES, workers=1) as daemon:
         daemon.wait_ready()
-        eventually(lambda: connection.xlen(keys.stream("default")) == 0, timeout_s=10)
+        eventually(lambda: connection.xlen(keys.stream("default")) == 0, timeout_s=40)
         ended = {}
         for queue in ("default", "urgent"):
             for number in range(6):
@@ -54,7 +54,7 @@ def test_each_queue_wakes_an_idle_daemon_and_answers_its_own_clients(valkey: Ser
     ):
         daemon.wait_ready()
         for queue in ("default", "urgent", "default"):
-            assert client.with_options(queue=queue).enqueue(samples.square, 4).get(timeout=5) == 16
+            assert client.with_options(queue=queue).enqueue(samples.square, 4).get(timeout=20) == 16
         connection = valkey.client()
         for queue in ("default", "urgent"):
             pushed = {"task": "square", "args": [5], "result_ttl": 60, "id": "pushed"}
@@ -72,8 +72,8 @@ def test_weighted_queues_share_the_workers_by_their_weights(valkey: Server, tmp_
     settings = {"queues": "bulk,urgent", "queue_weights": "urgent=3", "workers": 1}
     with DaemonProcess(valkey.url, tmp_path, modules=("workd_tasks.samples",), **settings) as daemon:  # type: ignore[arg-type]
         daemon.wait_ready()
-        eventually(lambda: connection.xlen(keys.stream("urgent")) == 0, timeout_s=10)
+        eventually(lambda: connection.xlen(keys.stream("urgent")) == 0, timeout_s=40)
         # What the daemon has fetched ahead may not have started: a few jobs, for one worker.
         ended = sum(bool(connection.exists(keys.result("bulk", f"bulk-{number}"))) for number in range(count))
         assert count / 3 - 8 <= ended <= count / 3 + 8
-        eventually(lambda: connection.xlen(keys.stream("bulk")) == 0, timeout_s=10)
+        eventually(lambda: connection.xlen(keys.stream("bulk")) == 0, timeout_s=40)

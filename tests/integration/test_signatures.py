@@ -74,7 +74,7 @@ def dead_letter(server: Server, entry_id: str) -> dict[bytes, bytes]:
         rows: Any = server.client().xrange(DEAD)
         return [fields for _, fields in rows if fields[b"id"] == entry_id.encode()]
 
-    return eventually(found, timeout_s=10)[0]
+    return eventually(found, timeout_s=40)[0]
 
 
 # ── what runs ──
@@ -82,10 +82,10 @@ def dead_letter(server: Server, entry_id: str) -> dict[bytes, bytes]:
 
 def test_every_way_in_of_a_client_is_signed(running: Server, client: Client) -> None:
     once = client.with_options(retries=0)
-    assert client.enqueue(t.double, 4).get(10) == 8
-    assert once.enqueue(t.double, 5).get(10) == 10
-    assert [handle.get(10) for handle in client.enqueue_many(t.double, [(n,) for n in range(3)])] == [0, 2, 4]
-    assert [handle.get(10) for handle in once.enqueue_many(t.double, [(n,) for n in range(3)])] == [0, 2, 4]
+    assert client.enqueue(t.double, 4).get(20) == 8
+    assert once.enqueue(t.double, 5).get(20) == 10
+    assert [handle.get(20) for handle in client.enqueue_many(t.double, [(n,) for n in range(3)])] == [0, 2, 4]
+    assert [handle.get(20) for handle in once.enqueue_many(t.double, [(n,) for n in range(3)])] == [0, 2, 4]
     with RedisPool(running.url, signing_key=KEY) as pool:
         assert pool.map(t.double, range(3)) == [0, 2, 4]
 
@@ -103,7 +103,7 @@ async def test_the_asynchronous_client_signs_as_the_other_one(running: Server) -
 
 def test_a_chain_runs_to_its_end_also_through_another_queue(client: Client) -> None:
     there = step(t.add, 5).with_options(queue="images", max_retries=0)
-    assert client.enqueue_chain(step(t.double, 1), step(t.add, 3), there, step(t.second_time)).get(10) == 10
+    assert client.enqueue_chain(step(t.double, 1), step(t.add, 3), there, step(t.second_time)).get(20) == 10
 
 
 def test_the_callback_of_a_group_runs_and_the_step_after_it(client: Client) -> None:
@@ -111,7 +111,7 @@ def test_the_callback_of_a_group_runs_and_the_step_after_it(client: Client) -> N
     then = chain(step(t.collect, name="ä"), step(t.whole))
     handle = client.enqueue_group(group(*members, then=then, results=True))
     assert handle.callback is not None
-    assert handle.callback.get(10)["outcomes"][2]["value"] == 4
+    assert handle.callback.get(20)["outcomes"][2]["value"] == 4
 
 
 def test_a_retry_a_crash_and_a_scheduled_job_keep_their_signature(client: Client) -> None:
@@ -122,11 +122,11 @@ def test_a_retry_a_crash_and_a_scheduled_job_keep_their_signature(client: Client
 
 def test_what_was_signed_with_the_key_before_still_runs(running: Server) -> None:
     with Client(running.url, signing_key=OLD_KEY) as old:
-        assert old.enqueue(t.double, 4).get(10) == 8
+        assert old.enqueue(t.double, 4).get(20) == 8
 
 
 def test_the_schedule_fires_signed_jobs(daemon: tuple[Server, DaemonProcess], folder: Path) -> None:
-    eventually((folder / "ticks").exists, timeout_s=10)
+    eventually((folder / "ticks").exists, timeout_s=40)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
@@ -134,7 +134,7 @@ def test_what_a_shell_signs_with_openssl_runs(running: Server) -> None:
     command = ["openssl", "dgst", "-sha256", "-hmac", KEY, "-r"]
     digits = subprocess.run(command, input=DOUBLE, capture_output=True, check=True).stdout.split()[0]
     entry: Any = running.client().xadd(STREAM, {"m": DOUBLE, "s": digits})
-    found = eventually(lambda: running.client().get(keys.result("default", entry.decode())), timeout_s=10)
+    found = eventually(lambda: running.client().get(keys.result("default", entry.decode())), timeout_s=40)
     assert json.loads(found or b"")["value"] == 8
 
 
@@ -177,7 +177,7 @@ def test_a_dead_letter_that_is_edited_is_signed_anew_and_one_that_is_replayed_ke
     monkeypatch.setenv("WORKD_REDIS_URL", running.url)
     failed = client.enqueue(t.odd_one_out, 4, 2)
     with pytest.raises(JobFailedError):
-        failed.get(10)
+        failed.get(20)
     with Admin(running.url) as admin:
 
         def entry_of_it() -> str:
@@ -193,7 +193,7 @@ def test_a_dead_letter_that_is_edited_is_signed_anew_and_one_that_is_replayed_ke
     monkeypatch.setenv("WORKD_SIGNING_KEYS", KEY)
     assert app.call(["dead", "edit", entry, "--message", str(mended)]) == Exit.OK
     with Client(running.url) as other:  # ours was told of the replay, and has that outcome
-        assert other.result(failed.id).get(10) == 5
+        assert other.result(failed.id).get(20) == 5
 
 
 def test_the_inbox_of_a_signed_queue_is_left_alone_and_the_daemon_says_so(
@@ -202,7 +202,7 @@ def test_the_inbox_of_a_signed_queue_is_left_alone_and_the_daemon_says_so(
     server, running = daemon
     server.client().rpush(INBOX, DOUBLE)
     with Client(server.url, signing_key=KEY) as client:
-        assert client.enqueue(t.double, 4).get(10) == 8
+        assert client.enqueue(t.double, 4).get(20) == 8
     assert server.client().llen(INBOX) == 1
     said = [line["event"] for line in running.log() if str(line["event"]).startswith("inbox_queues:")]
     assert len(said) == 1
@@ -218,7 +218,7 @@ def test_a_takeover_keeps_the_signature(valkey: Server, tmp_path: Path) -> None:
     with signed_daemon(valkey, tmp_path, lease_s=1) as doomed, Client(valkey.url, signing_key=KEY) as client:
         doomed.wait_ready()
         handle = client.enqueue(t.wait_for, str(gate), 3)
-        eventually(lambda: handle.status() == "running", timeout_s=10)
+        eventually(lambda: handle.status() == "running", timeout_s=40)
         with signed_daemon(valkey, tmp_path, lease_s=1) as other:
             other.wait_ready()
             doomed.kill()

@@ -92,7 +92,7 @@ def test_keys_of_another_type_in_its_places_stay_and_do_not_disturb_its_work(que
     with daemon(queue) as running:
         running.wait_ready()
         running.wait_log("this daemon can't be shown on the list of daemons; its work goes on")
-        assert client.enqueue("quick", 3).get(timeout=10) == 3
+        assert client.enqueue("quick", 3).get(timeout=20) == 3
         running.term()
         assert running.wait() == 0
         assert len(running.log("this daemon can't be shown on the list of daemons; its work goes on")) == 1

@@ -194,7 +194,7 @@ class DaemonProcess:
                     lines.append(json.loads(text))
         return [line for line in lines if event in (None, line.get("event"))]
 
-    def wait_log(self, event: str, *, count: int = 1, timeout_s: float = 10.0) -> dict[str, Any]:
+    def wait_log(self, event: str, *, count: int = 1, timeout_s: float = 30.0) -> dict[str, Any]:
         """Wait until it has logged an event `count` times, and return the last of those lines."""
         deadline = time.monotonic() + timeout_s
         while len(lines := self.log(event)) < count:

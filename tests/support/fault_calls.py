@@ -58,7 +58,7 @@ def tell(folder: str) -> None:
 def meet(folder: str, size: int) -> int:
     """Return once so many processes are in this function at the same time."""
     tell(folder)
-    eventually(lambda: len([path for path in Path(folder).iterdir() if path.name.isdigit()]) >= size, timeout_s=20)
+    eventually(lambda: len([path for path in Path(folder).iterdir() if path.name.isdigit()]) >= size, timeout_s=40)
     return os.getpid()
 
 

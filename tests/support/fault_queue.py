@@ -90,7 +90,7 @@ class FaultQueue:
         found = [json.loads(fields[b"m"]) for _, fields in rows]
         return [outcome for outcome in found if job_id in (None, outcome["id"])]
 
-    def outcome(self, job_id: str, timeout_s: float = 10.0) -> dict[str, Any]:
+    def outcome(self, job_id: str, timeout_s: float = 30.0) -> dict[str, Any]:
         """Wait for a job's outcome, and see that it is the only one and the one that `result:<id>` holds."""
         found = eventually(lambda: self.outcomes(job_id), timeout_s)
         assert len(found) == 1, f"more than one outcome was recorded: {found}"
@@ -98,17 +98,17 @@ class FaultQueue:
         assert kept is None or json.loads(kept) == found[0]
         return found[0]
 
-    def succeeded(self, job_id: str, timeout_s: float = 10.0, **fields: object) -> dict[str, Any]:
+    def succeeded(self, job_id: str, timeout_s: float = 30.0, **fields: object) -> dict[str, Any]:
         """Wait for a job's outcome, which has to be a success with these fields."""
         return self.ended(job_id, timeout_s, status="succeeded", **fields)
 
-    def ended(self, job_id: str, timeout_s: float = 10.0, **fields: object) -> dict[str, Any]:
+    def ended(self, job_id: str, timeout_s: float = 30.0, **fields: object) -> dict[str, Any]:
         """Wait for a job's outcome, which has to have these fields."""
         outcome = self.outcome(job_id, timeout_s)
         assert outcome | fields == outcome, f"wanted {fields}, got {outcome}"
         return outcome
 
-    def all_ended(self, job_ids: list[str], timeout_s: float = 20.0) -> dict[str, dict[str, Any]]:
+    def all_ended(self, job_ids: list[str], timeout_s: float = 60.0) -> dict[str, dict[str, Any]]:
         """Wait for the outcomes of many jobs, and see that each has exactly one; return them by id."""
         wanted = set(job_ids)
         eventually(lambda: wanted <= {outcome["id"] for outcome in self.outcomes()}, timeout_s)
@@ -127,7 +127,7 @@ class FaultQueue:
         letters = [{_text(name): value for name, value in fields.items()} for _, fields in rows]
         return [letter for letter in letters if job_id is None or letter["id"] == job_id.encode()]
 
-    def dead_letter(self, job_id: str, timeout_s: float = 10.0) -> dict[str, bytes]:
+    def dead_letter(self, job_id: str, timeout_s: float = 30.0) -> dict[str, bytes]:
         """Wait for a job's dead letter, and see that it is the only one."""
         found = eventually(lambda: self.dead_letters(job_id), timeout_s)
         assert len(found) == 1, f"more than one dead letter was written: {found}"
@@ -142,7 +142,7 @@ class FaultQueue:
         runs = [Run(**json.loads(line)) for line in lines]
         return [run for run in runs if run.event == event and job_id in (None, run.id)]
 
-    def run(self, job_id: str, number: int = 1, timeout_s: float = 10.0) -> Run:
+    def run(self, job_id: str, number: int = 1, timeout_s: float = 30.0) -> Run:
         """Wait until a job has begun its run of this number, and return that."""
         runs = eventually(lambda: len(runs := self.runs(job_id)) >= number and runs, timeout_s)
         assert runs

@@ -59,7 +59,7 @@ def forkserver_pid(pool: Pool) -> int:
 
 def begun(folder: Path, calls: int = 1) -> list[int]:
     """Wait until so many calls have told in this folder that they have begun; return their workers, and forget it."""
-    told = eventually(lambda: found if len(found := list(folder.glob("[0-9]*"))) >= calls else [], timeout_s=20)
+    told = eventually(lambda: found if len(found := list(folder.glob("[0-9]*"))) >= calls else [], timeout_s=40)
     for path in told:
         path.unlink()
     return [int(path.name) for path in told]
@@ -68,7 +68,7 @@ def begun(folder: Path, calls: int = 1) -> list[int]:
 def assert_whole(pool: Pool) -> None:
     """Fail unless every slot has a worker, each of them runs calls, and no dead one is left unreaped."""
     size = pool.stats().size
-    eventually(lambda: len(ready_pids(pool)) == len(worker_pids(pool)) == size, timeout_s=15)
+    eventually(lambda: len(ready_pids(pool)) == len(worker_pids(pool)) == size, timeout_s=40)
     with tempfile.TemporaryDirectory() as folder:
         met = {result.get(20) for result in [pool.apply_async(fault_calls.meet, (folder, size)) for _ in range(size)]}
     assert len(met) == size

@@ -8,6 +8,7 @@ import time
 from support.fault_tasks import note, wait_at
 from workd_tasks import Reject, Retry, SoftTimeout, context, task
 
+LATE_S = 3.0  # more than a busy machine takes to start a job
 _MIB = 1024 * 1024
 
 
@@ -72,12 +73,12 @@ def fragile() -> None:
     os._exit(1)
 
 
-@task(expires=0.2)
+@task(expires=LATE_S)
 def perishable() -> None:
     """Be of no use later."""
 
 
-@task(start_by=0.2, max_retries=1, backoff_s=1.0, jitter=False)
+@task(start_by=LATE_S, max_retries=1, backoff_s=LATE_S + 1, jitter=False)
 def prompt(fail: bool = False) -> int:
     """Start soon; a retry may come late."""
     note("start")

@@ -100,7 +100,7 @@ class Recorder:
         self.pool.submit([Job(key, body, task, None)])
         return await self.ends[key]
 
-    async def until(self, condition: Any, timeout_s: float = 10.0) -> None:
+    async def until(self, condition: Any, timeout_s: float = 30.0) -> None:
         """Wait until `condition()` holds, looking again at each change and every 10 ms."""
         async with asyncio.timeout(timeout_s):
             while not condition():  # noqa: ASYNC110 - conditions of other processes: nobody sets an event for them

@@ -11,7 +11,7 @@ POLL_S = 0.005
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], timeout_s: float = 5.0) -> T:
+def eventually(condition: Callable[[], T], timeout_s: float = 20.0) -> T:
     """Call the condition until it is truthy and return what it gave; fail the test at the deadline."""
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):
@@ -20,7 +20,7 @@ def eventually(condition: Callable[[], T], timeout_s: float = 5.0) -> T:
     return value
 
 
-async def eventually_async(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 5.0) -> T:
+async def eventually_async(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 20.0) -> T:
     """`eventually` for a test with an event loop; the condition may be a coroutine function."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -150,7 +150,7 @@ def test_a_feeder_waits_for_room_and_is_let_go_at_the_end() -> None:
 def test_the_thread_of_a_pool_that_was_dropped_ends() -> None:
     callbacks, ran_in = CallbackThread(), queue.SimpleQueue[threading.Thread]()
     callbacks.run(lambda _: ran_in.put(threading.current_thread()), None)
-    thread = ran_in.get(timeout=5)
+    thread = ran_in.get(timeout=20)
     del callbacks
     gc.collect()
     thread.join(5)

@@ -19,6 +19,7 @@ from workd.pool.slot import Job
 from workd.retry import Counters
 from workd.schedule import DeadLimits
 from workd.verdicts import Clerk
+from workd.vitals import LOOP_BOUND_S
 
 SOURCE = Source("redis://nowhere", "me", ("default",), (), 15.0, DeadLimits(1, 1.0))
 
@@ -57,7 +58,7 @@ async def test_a_cancellation_is_never_taken_for_an_outage(monkeypatch: pytest.M
     consuming = asyncio.ensure_future(Aborting(SOURCE, cast("Any", None)).run())
     await entered.wait()
     consuming.cancel()
-    await asyncio.wait({consuming}, timeout=1)
+    await asyncio.wait({consuming}, timeout=20)
     assert consuming.cancelled()
 
 
@@ -69,7 +70,7 @@ async def test_it_tries_again_with_backoff_and_says_so_to_health(monkeypatch: py
     assert session.opened <= 8
     await eventually_async(lambda: session.opened > 1)
     assert consumer.pulse.trouble == "refused"
-    assert not consumer.pulse.overdue(0)
+    assert not consumer.pulse.overdue(LOOP_BOUND_S)
     consuming.cancel()
     await asyncio.wait({consuming})
 
@@ -128,7 +129,7 @@ async def test_a_quiet_that_is_cut_short_does_not_cut_short_what_it_asks_of_redi
     await asyncio.sleep(0.01)
     quieting.cancel()
     await asyncio.wait({quieting})
-    await asyncio.wait_for(consumer._interrupting or asyncio.sleep(0), 5)
+    await asyncio.wait_for(consumer._interrupting or asyncio.sleep(0), 20)
     assert ends == ["answered"]
 
 

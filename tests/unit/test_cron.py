@@ -275,7 +275,7 @@ async def test_the_loop_sleeps_fires_and_ends_when_it_is_quiet(clock: HandClock,
     clock.now = NOW + 1.0
     await eventually_async(lambda: marks.fired)
     quiet.set()
-    await asyncio.wait_for(loop, 5)
+    await asyncio.wait_for(loop, 20)
     assert marks.fired == [("each", 1)]
     await asyncio.wait_for(keep_time(marks.session, timetable, "images", asyncio.Event()), 1)
 

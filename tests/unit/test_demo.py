@@ -87,7 +87,7 @@ def test_the_site_holds_a_page_back_until_its_gate_is_opened() -> None:
         bodies: list[bytes] = []
         reader = threading.Thread(target=lambda: bodies.append(urlopen(site.url("/slow")).read()))
         reader.start()
-        assert gate.visitors.get(timeout=10) > 0
+        assert gate.visitors.get(timeout=20) > 0
         assert title("/other").encode() in urlopen(site.url("/other")).read()
         assert not bodies
         gate.open()

@@ -107,5 +107,5 @@ async def test_a_change_ends_the_wait_early(daemon: Daemon) -> None:
     start = time.monotonic()
     asyncio.get_running_loop().call_later(0.02, daemon.dispatcher.state_changed.set)
     await daemon.vitals.wait_change(5)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 4
     await daemon.vitals.wait_change(0.01)
