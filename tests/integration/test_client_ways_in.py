@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -10,12 +11,14 @@ import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from support.clients import KINDS, AnyClient, resolved
 from support.daemons import DaemonProcess
 from support.tls import SecureServer, certificate, secure_server
-from workd import Client, RedisPool
+from workd import AsyncClient, Client, RedisPool
+from workd.broker.session import Session
 from workd.errors import ServerUnavailableError
 from workd_tasks.samples import numbers
 
@@ -193,3 +196,31 @@ async def test_tls_whose_handshake_comes_in_crumbs_costs_the_deadline(kind: str)
             assert time.monotonic() - began < 10
         done.set()
         thread.join()
+
+
+@pytest.mark.parametrize("opened", ["client", "session"])
+async def test_an_encrypted_connection_is_closed_at_once_though_the_server_says_no_goodbye(
+    opened: str, tmp_path: Path
+) -> None:
+    with secure_server(tmp_path) as secure:
+        mine = ("127.0.0.1", secure.tls_port)
+        if opened == "client":
+            client = AsyncClient(secure.tls_url)
+            await client.enqueue("square", 4)
+            close = client.close
+        else:
+            close = (await Session.open(secure.tls_url, "me", 15.0)).close
+        assert mine in peers()
+        secure.server.pause()
+        try:
+            await close()
+            await asyncio.sleep(0)  # the loop closes a socket in its next turn
+            assert mine not in peers()
+        finally:
+            secure.server.resume()
+
+
+def peers() -> set[tuple[str, int]]:
+    """Say whom the sockets of this process are connected to."""
+    found = psutil.Process().net_connections("tcp")
+    return {(one.raddr.ip, one.raddr.port) for one in found if one.raddr}

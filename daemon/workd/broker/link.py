@@ -17,6 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from workd import redis_url
+from workd.broker.closing import closing_at_once
 from workd.broker.ops import Argument
 from workd.broker.pushes import without_pushes
 from workd.broker.replies import Replies
@@ -39,6 +40,7 @@ def connector(url: str, connect_timeout_s: float, client_name: str) -> Connector
     }
     try:
         pool = ConnectionPool.from_url(redis_url.checked(url))
+        pool.connection_class = closing_at_once(pool.connection_class)
         pool.connection_kwargs = without_pushes(pool.connection_kwargs) | fixed
         pool.connection_kwargs.setdefault("protocol", 2)  # what costs least to read
         # Made, not connected: redis-py refuses here what it refuses at all.

@@ -13,13 +13,15 @@ from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection
 
+from workd.broker.closing import closing_at_once
+
 
 def trying_all_addresses(connection_class: type[AbstractConnection], span_s: float) -> type[Any]:
     """Make of one of redis-py's classes one that shares `span_s`, or less of it, between the addresses of a name."""
     if not issubclass(connection_class, Connection):
         return connection_class  # a unix socket has one
 
-    class Trying(connection_class):  # type: ignore[misc, valid-type]  # a class that is known when it runs
+    class Trying(closing_at_once(connection_class)):  # type: ignore[misc, valid-type]  # a class that is known when it runs
         dialed: socket.socket | None = None
 
         async def _connect(self) -> None:
