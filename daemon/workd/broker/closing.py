@@ -7,7 +7,6 @@ closed when no answer is awaited any more, or none is to be believed.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio.connection import AbstractConnection, Connection
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     import asyncio
 
 
-@cache
 def closing_at_once(connection_class: type[AbstractConnection]) -> type[Any]:
     """Make of one of redis-py's classes one whose connections leave no socket behind when they are closed."""
     if not issubclass(connection_class, Connection):

@@ -21,7 +21,7 @@ def trying_all_addresses(connection_class: type[AbstractConnection], span_s: flo
     if not issubclass(connection_class, Connection):
         return connection_class  # a unix socket has one
 
-    class Trying(closing_at_once(connection_class)):  # type: ignore[misc, valid-type]  # a class that is known when it runs
+    class Trying(closing_at_once(connection_class)):  # type: ignore[misc]  # a class that is known when it runs
         dialed: socket.socket | None = None
 
         async def _connect(self) -> None:
