@@ -67,6 +67,7 @@ class Consumer:
         self._quiet = asyncio.Event()
         self._intake_done = asyncio.Event()
         self._departing = asyncio.Event()
+        self._missed = asyncio.Event()  # a wish by the control channel that found nothing to stop
         self._session: Session | None = None
         self._interrupting: asyncio.Future[None] | None = None  # held: the loop alone would let it go
         self.told: set[str] = set()  # what was said of the server's settings
@@ -175,7 +176,9 @@ class Consumer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(dispatcher.settler.run(session, pulse, source.queues[0]))
                 group.create_task(
-                    leases.renew(session, dispatcher, source.queues, source.lease_s, pulse, self._departing)
+                    leases.renew(
+                        session, dispatcher, source.queues, source.lease_s, pulse, self._departing, self._missed
+                    )
                 )
                 if self._servers.may_move:
                     group.create_task(self._servers.until_moved(f"workd:{source.daemon_id}"))
@@ -245,8 +248,10 @@ class Consumer:
 
     def _obey(self, command: Command) -> None:
         """Do what came by the control channel, if it concerns us."""
-        if command.queue in self._dispatcher.books:
-            self._dispatcher.cancel(command.queue, frozenset({command.id}))
+        if command.queue in self._dispatcher.books and not self._dispatcher.cancel(
+            command.queue, frozenset({command.id})
+        ):
+            self._missed.set()
 
     def _note_consuming(self) -> None:
         if not self.pulse.consuming:

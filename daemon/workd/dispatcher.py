@@ -179,10 +179,17 @@ class Dispatcher:
         """Wake who shows the pool's state."""
         self.state_changed.set()
 
-    def cancel(self, queue: str, job_ids: frozenset[str]) -> None:
-        """Stop jobs that somebody cancelled: unstarted ones end at once, running ones are asked, and then killed."""
-        for flight in self.books[queue].find(job_ids):
+    def cancel(self, queue: str, job_ids: frozenset[str]) -> bool:
+        """Stop jobs that somebody cancelled: unstarted ones end at once, running ones are asked, and then killed.
+
+        False if there were none, or one that may have been admitted before somebody wanted that: it is to be asked
+        again what is cancelled.
+        """
+        found = list(self.books[queue].find(job_ids))
+        known = bool(found) and all(flight.pool_key for flight in found)
+        for flight in found:
             self._stops.ask(self._pool, flight)
+        return known
 
     def let_go(self, queue: str, entry_ids: Sequence[str], *, lease_kept: bool) -> None:
         """Drop jobs that are not pending for us any more, and kill what runs of them.

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from workd.pulse import Pulse
 
 TAKEOVER_EVERY_S = 1.0
+HEARD_TOO_EARLY_S = 0.25  # until a job that somebody wants stopped is surely known here, if it is on its way to us
 TAKEOVER_BOUND_S = 30.0  # for a pass that brings a thousand jobs
 
 log = get_logger("workd.leases")
@@ -36,8 +37,12 @@ async def renew(
     lease_s: float,
     pulse: Pulse,
     departing: asyncio.Event,
+    missed: asyncio.Event,
 ) -> None:
-    """Renew every third of a lease, and hear of cancelled jobs, until `departing`."""
+    """Renew every third of a lease, and hear of cancelled jobs, until `departing`.
+
+    Soon after `missed` is set, too: somebody wants a job stopped that is not known here, and it may be on its way.
+    """
     loop = asyncio.get_running_loop()
     while not departing.is_set():
         for queue in queues:
@@ -50,7 +55,10 @@ async def renew(
             if reply.cancelled:
                 dispatcher.cancel(queue, reply.cancelled)
         pulse.expect("the renewal of the lease", lease_s)
-        await until(departing, asyncio.sleep(lease_s / 3))
+        await until(departing, missed.wait(), timeout_s=lease_s / 3)
+        if missed.is_set():
+            missed.clear()
+            await until(departing, asyncio.sleep(HEARD_TOO_EARLY_S))
     pulse.rest("the renewal of the lease")
 
 

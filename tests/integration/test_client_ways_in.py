@@ -9,6 +9,7 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,6 @@ from workd_tasks.samples import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 WAYS = ("tls_url", "named_url", "tcp_url", "unix_url")
 
@@ -222,7 +222,7 @@ async def test_an_encrypted_connection_is_closed_at_once_though_the_server_says_
 def peers() -> set[object]:
     """Say whom the sockets of this process are connected to."""
     found: set[object] = set()
-    for fd in map(int, os.listdir("/proc/self/fd")):
+    for fd in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         with suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
             found.add(sock.getpeername())
     return found

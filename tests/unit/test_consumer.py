@@ -141,3 +141,18 @@ async def test_a_job_that_cannot_be_handed_to_a_worker_goes_back(monkeypatch: py
     job = Job(1, b"", "task", None, Flight(entry, "1-0"))
     dispatcher.on_unstartable([job], PoolError("no descriptor is left"))
     assert back == [job]
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_wish_for_a_job_that_is_not_known_yet_is_asked_about_again(
+    monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    consumer = consumer_with(monkeypatch, NoSession(BrokerUnavailableError("away")))
+    if known:  # fetched, and still waiting for its admission, which may have been granted before
+        entry = Entry("default", "1-0", b"{}", None, None, Counters(), 1, None)
+        consumer._dispatcher.books["default"].open(Flight(entry, "1-0"))
+        monkeypatch.setattr(consumer._dispatcher, "_pool", None, raising=False)  # which does not have it yet
+    consumer.control.hear(b'{"v":1,"do":"cancel","queue":"another","id":"1-0"}')
+    assert not consumer._missed.is_set()
+    consumer.control.hear(b'{"v":1,"do":"cancel","queue":"default","id":"1-0"}')
+    assert consumer._missed.is_set()

@@ -6,8 +6,9 @@ import pytest
 from support.waiting import eventually_async
 from workd import leases
 from workd.broker.entries import Counters, Entry
-from workd.broker.ops import TakeoverReply
+from workd.broker.ops import RenewReply, TakeoverReply
 from workd.clock import Clock
+from workd.flights import Book, Flight
 from workd.pulse import Pulse
 from workd.schedule import Alarm
 
@@ -90,3 +91,50 @@ async def test_the_next_pass_waits_for_room_in_the_pool() -> None:
     await eventually_async(lambda: dispatcher.taken == 2_000)
     quiet.set()
     await running
+
+
+async def test_a_wish_that_came_too_early_is_asked_about_soon_and_not_at_the_next_renewal() -> None:
+    session, dispatcher = RenewingSession("1-0"), HoldingDispatcher("1-0")
+    missed, departing = asyncio.Event(), asyncio.Event()
+    renewing = asyncio.ensure_future(
+        leases.renew(
+            cast("Session", session), cast("Dispatcher", dispatcher), ["default"], 3600, Pulse(), departing, missed
+        )
+    )
+    await eventually_async(lambda: session.renewals == 1)
+    session.cancelled = frozenset({"1-0"})
+    missed.set()
+    await eventually_async(lambda: dispatcher.cancelled == ["1-0"])
+    assert session.renewals == 2
+    departing.set()
+    await renewing
+
+
+class RenewingSession:
+    """Says of each renewal what is cancelled."""
+
+    def __init__(self, *job_ids: str) -> None:
+        self.job_ids = list(job_ids)
+        self.cancelled: frozenset[str] = frozenset()
+        self.renewals = 0
+
+    async def renew(self, queue: str, job_ids: list[str]) -> RenewReply:
+        assert (queue, job_ids) == ("default", self.job_ids)
+        self.renewals += 1
+        return RenewReply(fenced=False, cancelled=self.cancelled)
+
+
+class HoldingDispatcher:
+    """Has some jobs in hand, and notes which are cancelled."""
+
+    def __init__(self, *job_ids: str) -> None:
+        book = Book("default")
+        for job_id in job_ids:
+            book.open(Flight(ORPHAN._replace(entry_id=job_id), job_id))
+        self.books = {"default": book}
+        self.renewed_at: dict[str, float] = {}
+        self.cancelled: list[str] = []
+
+    def cancel(self, queue: str, job_ids: frozenset[str]) -> bool:
+        self.cancelled += sorted(job_ids)
+        return True
