@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from workd.health import Report
+from workd.states import State
 
 if TYPE_CHECKING:
     from workd.dispatcher import Dispatcher
@@ -28,7 +29,12 @@ class Vitals:
         self._dispatcher = dispatcher
         self._pulse = pulse
         self._loop = asyncio.get_running_loop()
-        self.state = "booting"
+        self.state = State.BOOTING
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that are served."""
+        return list(self._dispatcher.books)
 
     def live(self) -> Report:
         """Whether every loop is within its bound. A wait for Redis under backoff is within it, and so is idleness."""
@@ -39,7 +45,7 @@ class Vitals:
         """Whether a job pushed now would be run: Redis answers, the last fetch came back, all slots are full."""
         reasons, pulse, pool = [], self._pulse, self._pool
         ready = sum(slot.ready for slot in pool.slots)
-        if self.state != "running":
+        if self.state is not State.RUNNING:
             reasons.append(f"the daemon is {self.state}")
         if not pulse.connected:
             reasons.append(f"Redis: {pulse.trouble}")
@@ -57,8 +63,8 @@ class Vitals:
         """Return the line that `systemctl status` shows."""
         ready = sum(slot.ready for slot in self._pool.slots)
         queues = len(self._dispatcher.books)
-        doing = "consuming" if self._pulse.consuming and self.state == "running" else self.state
-        trouble = f", {self._pulse.trouble}" if self._pulse.trouble and self.state == "running" else ""
+        doing = "consuming" if self._pulse.consuming and self.state is State.RUNNING else self.state
+        trouble = f", {self._pulse.trouble}" if self._pulse.trouble and self.state is State.RUNNING else ""
         line = f"{doing} {queues} queue{'s' if queues != 1 else ''}, {ready}/{len(self._pool.slots)} workers"
         jobs = len(self._pool.running())
         return f"{line}, {jobs} job{'s' if jobs != 1 else ''} in hand{trouble}"

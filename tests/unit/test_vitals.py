@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 
 from workd.pulse import Pulse
+from workd.states import State
 from workd.vitals import LOOP_BOUND_S, Vitals
 
 
@@ -22,7 +23,7 @@ class Daemon:
         )
         self.pulse = Pulse(connected=True, consuming=True, trouble="")
         self.vitals = Vitals(cast("Any", self.pool), cast("Any", self.dispatcher), self.pulse)
-        self.vitals.state = cast("Any", "running")
+        self.vitals.state = State.RUNNING
 
 
 @pytest.fixture
@@ -68,9 +69,9 @@ async def test_a_reconnect_that_is_not_tried_any_more_is_a_stuck_loop(daemon: Da
     assert not daemon.vitals.live().ok
 
 
-@pytest.mark.parametrize("state", ["booting", "draining", "stopped"])
-async def test_only_a_running_daemon_is_ready(daemon: Daemon, state: str) -> None:
-    daemon.vitals.state = cast("Any", state)
+@pytest.mark.parametrize("state", [State.BOOTING, State.DRAINING, State.STOPPED])
+async def test_only_a_running_daemon_is_ready(daemon: Daemon, state: State) -> None:
+    daemon.vitals.state = state
     assert daemon.vitals.ready().reasons == [f"the daemon is {state}"]
     assert daemon.vitals.live().ok
     assert daemon.vitals.status_line().startswith(state)
