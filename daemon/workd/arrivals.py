@@ -54,6 +54,25 @@ class Endings(Protocol):
         """Have the end of a job recorded."""
 
 
+class Owner(Protocol):
+    """Who passes on what the gate lets through: the dispatcher."""
+
+    room_changed: asyncio.Event
+
+    @property
+    def taking(self) -> Mapping[str, asyncio.Lock]:
+        """Who holds the one of a queue brings entries that others might find, too."""
+
+    async def take(self, session: Session, entries: Sequence[Entry]) -> None:
+        """Take jobs that waited, like fetched ones."""
+
+    def submit(self, flights: list[Flight]) -> None:
+        """Hand jobs to the pool."""
+
+    def on_returned(self, jobs: list[Job]) -> None:
+        """Take back jobs that have found no worker."""
+
+
 class Arrivals:
     """The way in of every job."""
 
@@ -69,6 +88,10 @@ class Arrivals:
         self._reader: Reader
         self._unread_share = UNREAD_SHARE if limits.signing is None else SIGNED_SHARE
         self._recent_bytes = 1024.0
+
+    def limit(self, limits: Limits) -> None:
+        """Read under other limits from the next `attach` on."""
+        self._limits = limits
 
     def attach(self, pool: ProcessPool, catalogue: Mapping[str, Mapping[str, Any]], wall: Callable[[], float]) -> None:
         """Take the pool and what its workers can run."""

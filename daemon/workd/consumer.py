@@ -118,6 +118,12 @@ class Consumer:
         await asyncio.shield(self._interrupting)
         await self._intake_done.wait()
 
+    def look_again(self) -> None:
+        """Have it see at once which queues may be read now: a read under way is of those that were open before."""
+        self._dispatcher.room_changed.set()
+        if self._session is not None:
+            self._interrupting = asyncio.ensure_future(self._interrupt(self._session))
+
     async def _interrupt(self, session: Session) -> None:
         with suppress(BrokerError):
             await session.interrupt()

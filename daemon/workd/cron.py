@@ -72,6 +72,7 @@ class Timetable:
         self._signing = signing
         self._posts: dict[str, list[_Post]] = {}
         self._off: dict[str, list[str]] = {}
+        self.changed = asyncio.Event()  # set, and replaced by another, when there are other lines
 
     def take(
         self, lines: Mapping[str, Line], queues: Sequence[str], catalogue: Mapping[str, Mapping[str, Any]]
@@ -79,8 +80,15 @@ class Timetable:
         """Take the lines of the queues that this daemon serves, and say which it does not fire, or cannot run.
 
         `lines` are those of the settings; they go before those of tasks (`@task(cron=...)`) with the same name. Raises
-        TaskDefinitionError for one of the latter that is wrong.
+        TaskDefinitionError for one of the latter that is wrong. Taken again, they replace those from before; a line
+        that is as it was goes on from where it stands.
         """
+        before = {
+            (queue, post.name, post.line.fingerprint): post for queue in self._posts for post in self._posts[queue]
+        }
+        self._posts, self._off = {}, {}
+        self.changed.set()
+        self.changed = asyncio.Event()
         for name, line in {**lines_of_tasks(catalogue), **lines}.items():
             queue = line.queue or catalogue.get(line.task, {}).get("queue") or _DEFAULT_QUEUE
             if not line.enabled:
@@ -91,11 +99,13 @@ class Timetable:
                 continue
             if line.task not in catalogue:
                 log.warning("a line of the schedule has a task that is not known here", line=name, task=line.task)
-            self._posts.setdefault(queue, []).append(_Post(name, line))
+            known = before.get((queue, name, line.fingerprint))
+            post = _Post(name, line) if known is None else _Post(name, line, known.last_s, known.next_s)
+            self._posts.setdefault(queue, []).append(post)
 
-    def has(self, queue: str) -> bool:
-        """Say whether there is anything to do for a queue."""
-        return queue in self._posts or queue in self._off
+    def sign_with(self, signing: Signing | None) -> None:
+        """Sign messages with other keys from now on."""
+        self._signing = signing
 
     async def open(self, session: Session, queue: str) -> None:
         """Ask, at the first connection, where the lines stand; after that this daemon knows it best."""
@@ -136,12 +146,13 @@ class Timetable:
     def note(self, queue: str, firings: Sequence[Firing], reply: FireReply) -> None:
         """Take what became of them; what was refused, and what comes after it in its line, is due again."""
         stopped: set[str] = set()
-        posts = {post.name: post for post in self._posts[queue]}
+        posts = {(post.name, post.line.fingerprint): post for post in self._posts.get(queue, ())}
         for one, fired in zip(firings, reply.fired, strict=True):
             if fired in (Fired.REFUSED, Fired.TOO_EARLY):
                 stopped.add(one.name)
             elif one.name not in stopped:
-                posts[one.name].done(one.at_s)
+                if (post := posts.get((one.name, one.fingerprint))) is not None:  # else it was replaced meanwhile
+                    post.done(one.at_s)
                 if fired is Fired.NOW:
                     log.info("fired", line=one.name, job_id=job_id(one.name, one.at_s), queue=queue)
 
@@ -168,14 +179,12 @@ def _choose(line: Line, last_s: int, now_s: int) -> list[int]:
 
 async def keep_time(session: Session, timetable: Timetable, queue: str, quiet: asyncio.Event) -> None:
     """Enqueue the jobs of a queue's lines when their time comes, until `quiet`."""
-    if not timetable.has(queue):
-        return
-    await timetable.open(session, queue)
     while not quiet.is_set():
-        pause_s = 0.0
+        pause_s, changed = 0.0, timetable.changed
+        await timetable.open(session, queue)
         if firings := await timetable.due(queue):
             pause_s = await _fire(session, timetable, queue, firings)
-        await until(quiet, asyncio.sleep(max(pause_s, timetable.sleep_s(queue))))
+        await until(quiet, changed.wait(), timeout_s=max(pause_s, timetable.sleep_s(queue)))
 
 
 async def _fire(session: Session, timetable: Timetable, queue: str, firings: Sequence[Firing]) -> float:

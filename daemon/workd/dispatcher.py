@@ -81,6 +81,14 @@ class Dispatcher:
         self._arrivals.attach(pool, catalogue, self.clock.now_s)
         self.gate.attach(pool, catalogue)
 
+    def adopt(self, limits: Limits, catalogue: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on with other limits and tasks. Jobs that are here keep those under which they came."""
+        self._arrivals.limit(limits)
+        self._clerk.sign_with(limits.signing)
+        self.timetable.sign_with(limits.signing)
+        self._stops.grace_s = limits.cancel_grace_s
+        self.attach(self._pool, catalogue)
+
     def room(self) -> int:
         """Return how many entries to fetch now; 0 while the pool is full or Redis does not take what has ended."""
         settler = self.settler

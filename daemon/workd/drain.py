@@ -44,7 +44,7 @@ class Drain:
         self._dispatcher = dispatcher
         self._consumer = consumer
         self._presence = presence
-        self._drain_s = drain_s
+        self.drain_s = drain_s  # may change until `run`
         self._hurry = asyncio.Event()
 
     def hurry(self) -> None:
@@ -53,12 +53,12 @@ class Drain:
 
     async def run(self) -> None:
         """Bring everything to its end; returns when nothing is left to be done, or to be hoped for."""
-        pool, deadline = self._pool, asyncio.get_running_loop().time() + self._drain_s
+        pool, deadline = self._pool, asyncio.get_running_loop().time() + self.drain_s
         self._dispatcher.draining = True
         unstarted = pool.quiet()
         ask_all_to_stop(pool)
         self._dispatcher.on_returned(unstarted)
-        _log.info("draining", handed_back=len(unstarted), running=len(pool.running()), deadline_s=self._drain_s)
+        _log.info("draining", handed_back=len(unstarted), running=len(pool.running()), deadline_s=self.drain_s)
         await self._within(self._consumer.quiet(), deadline)
         if not await self._within(pool.wait_empty(), deadline):
             self._kill_running()

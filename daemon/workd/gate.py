@@ -12,52 +12,32 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from workd import retry
 from workd.broker.permits import PermitAsk, Permitted
 from workd.errors import FencedError
 from workd.lines import NO_LIMIT, Line, limit_of
 from workd.log import get_logger
+from workd.pauses import Pauses
 from workd.schedule import until
 from workd.verdicts import Times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workd.arrivals import Endings
-    from workd.broker.entries import Entry
+    from workd.arrivals import Endings, Owner
     from workd.broker.permits import Limit, PermitReply
     from workd.broker.queues import Paused
     from workd.broker.session import Session
     from workd.flights import Book, Flight
     from workd.pool.core import ProcessPool
-    from workd.pool.slot import Job
     from workd.verdicts import Clerk
 
 MOST_ASKED = 500  # entries in one call
 WRONG_KEY_PAUSE_S = 5.0
 
 log = get_logger("workd.gate")
-
-
-class Owner(Protocol):
-    """Who passes jobs on: the dispatcher."""
-
-    room_changed: asyncio.Event
-
-    @property
-    def taking(self) -> Mapping[str, asyncio.Lock]:
-        """Who holds the one of a queue brings entries that others might find, too."""
-
-    async def take(self, session: Session, entries: Sequence[Entry]) -> None:
-        """Take jobs that waited, like fetched ones."""
-
-    def submit(self, flights: list[Flight]) -> None:
-        """Hand jobs to the pool."""
-
-    def on_returned(self, jobs: list[Job]) -> None:
-        """Take back jobs that have found no worker."""
 
 
 class Gate:
@@ -78,7 +58,7 @@ class Gate:
         self._lines: dict[tuple[str, str], Line] = {}
         self.permits: dict[tuple[str, str], str] = {}  # queue and entry → task: what may run here
         self._given: dict[tuple[str, str], bool] = {}  # queue and entry that comes with a permit → was it cancelled?
-        self.paused: dict[str, Paused] = {}
+        self._pauses = Pauses()
         self.is_open = True
 
     def attach(self, pool: ProcessPool, catalogue: Mapping[str, Mapping[str, Any]]) -> None:
@@ -87,6 +67,8 @@ class Gate:
         self._known = frozenset(catalogue)
         limits = {name: limit_of(options) for name, options in catalogue.items()}
         self._limits = {name: limit for name, limit in limits.items() if limit is not None}
+        for line in self._lines.values():
+            line.limit = self._limits.get(line.task, NO_LIMIT)
         self._note_state()
 
     # ── what would start ────────────────────────────────────────────────────────────────────────────────────────
@@ -102,7 +84,7 @@ class Gate:
                 self._endings.settle(flight, self._clerk.cancelled(flight, "cancelled before it started"))
             elif self._pool.is_quiet:
                 through.append(flight)  # the pool takes nothing more and hands it back
-            elif queue in self.paused:
+            elif self._pauses.holds_up(queue):
                 if cancelled is None or not self.take_back(flight):
                     self._hand_back(flight)
             elif cancelled is not None or flight.task not in self._limits:
@@ -142,27 +124,37 @@ class Gate:
     def note_waiting(self, queue: str, tasks: Iterable[str]) -> None:
         """Hear which tasks have jobs that wait for a limit. Those that nobody here can run are left to others."""
         for task in tasks:
-            if task in self._known and queue not in self.paused:
+            if task in self._known and not self._pauses.holds_up(queue):
                 self._line(queue, task).verify = True
                 self._wakes[queue].set()
 
     def note_paused(self, queue: str, pause: Paused | None) -> bool:
         """Hear whether a queue is paused; True if that has changed. What has not started is taken back."""
-        before = self.paused.get(queue)
+        before = self._pauses.of.get(queue)
         if pause == before:
             return False
-        if pause is None:
-            del self.paused[queue]
-            log.info("the queue is resumed", queue=queue)
-        else:
-            self.paused[queue] = pause
-            if before is None:
-                log.warning("the queue is paused", queue=queue, reason=pause.reason, by=pause.by, until=pause.until)
+        self._pauses.note(queue, pause)
         self._note_state()
         if pause is not None:
             self._hold_up(queue)
         self._owner.room_changed.set()
         return (pause is None) != (before is None)
+
+    def shut(self) -> None:
+        """Start nothing more, of any queue, until `unshut`; what has not started goes back. Safe to call twice."""
+        if not self._pauses.shut:
+            self._pauses.shut = True
+            self._note_state()
+            for queue in self._books:
+                self._hold_up(queue)
+
+    def unshut(self) -> None:
+        """Let jobs through again, but for those of paused queues."""
+        self._pauses.shut = False
+        self._note_state()
+        self._owner.room_changed.set()
+        for wake in self._wakes.values():
+            wake.set()  # what waits for a limit may go on here
 
     def _hold_up(self, queue: str) -> None:
         for line in self._lines.values():
@@ -187,8 +179,8 @@ class Gate:
     # ── room ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def open_queues(self, queues: Sequence[str]) -> list[str]:
-        """Return those of these queues that are not paused."""
-        return [queue for queue in queues if queue not in self.paused]
+        """Return those of these queues of which jobs may start here."""
+        return self._pauses.open_among(queues)
 
     def leave(self, room: int) -> int:
         """Return how much of the pool's room is left for new jobs: those that wait were there before them."""
@@ -201,7 +193,7 @@ class Gate:
         now = self._loop.time()
         is_hungry = False
         for line in self._lines.values():
-            if line.is_hungry(now) and line.queue in self._served and line.queue not in self.paused:
+            if line.is_hungry(now) and line.queue in self._served and not self._pauses.holds_up(line.queue):
                 self._wakes[line.queue].set()
                 is_hungry = True
         return is_hungry
@@ -255,7 +247,7 @@ class Gate:
         if line.asking or line.unstarted:
             self._wakes[line.queue].set()  # it was more than one call takes
         ended, verify, line.ended, line.verify = tuple(line.ended), line.verify, [], False
-        room = 0 if line.queue in self.paused else max(0, self._pool.capacity().free - len(asking))
+        room = 0 if self._pauses.holds_up(line.queue) else max(0, self._pool.capacity().free - len(asking))
         unused, line.unused = line.unused, 0  # lost with a call that breaks: one too many is worse than one too few
         ids = _ids(unstarted), _ids(asking)
         ask = PermitAsk(line.task, line.limit, ended, *ids, room, unused, verify=verify)
@@ -346,7 +338,7 @@ class Gate:
         return line
 
     def _note_state(self) -> None:
-        self.is_open = not (self._limits or self._lines or self.paused)
+        self.is_open = self._pauses.none and not (self._limits or self._lines)
 
 
 def _ids(flights: Iterable[Flight]) -> tuple[str, ...]:

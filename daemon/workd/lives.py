@@ -143,6 +143,11 @@ class Lives:
         """Fetch nothing more; return when the last reads have come back."""
         await asyncio.gather(*(life.quiet() for life in self._lives.values()))
 
+    def look_again(self) -> None:
+        """Have all of them see at once which queues may be read now."""
+        for life in self._lives.values():
+            life.look_again()
+
     async def depart(self) -> None:
         """Give up the leases. Of several errors, raises the first, when all have been tried."""
         errors: list[BrokerError] = []

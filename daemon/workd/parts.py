@@ -12,8 +12,6 @@ from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.schedule import DeadLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from workd.settings import Settings
 
 WORKER_NICE = 5  # probes are answered on a machine whose cores are full
@@ -48,17 +46,17 @@ def source_of(settings: Settings, daemon_id: str) -> Source:
     )
 
 
-def pool_options_of(settings: Settings, modules: Sequence[str], daemon_id: str) -> PoolOptions:
+def pool_options_of(settings: Settings, daemon_id: str) -> PoolOptions:
     """Return what the pool and its workers are made with."""
     options = {
-        "modules": list(modules),
+        "modules": list(settings.modules),
         "daemon_id": daemon_id,
         "max_result_bytes": settings.max_message_bytes,
         "log_level": settings.log_level,
         "log_format": settings.log_format,
         "queues": list(settings.queues),
     }
-    spec = LoadSpec(TASK_WORK, tuple(modules), options, path=(os.getcwd(),))  # noqa: PTH109 - text for sys.path
+    spec = LoadSpec(TASK_WORK, settings.modules, options, path=(os.getcwd(),))  # noqa: PTH109 - text for sys.path
     return PoolOptions(
         settings.workers,
         spec,

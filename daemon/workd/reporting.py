@@ -26,15 +26,34 @@ class Reporter:
         """Say nothing yet."""
         self._notifier = notifier
         self._vitals = vitals
+        self._said_ready = False
+        self._reloads = False
+
+    def reloading(self) -> None:
+        """Say that a reload begins. Before the first READY=1 there is nothing to say: it would count as one."""
+        if self._said_ready:
+            self._reloads = True
+            self._notifier.reloading(self._vitals.status_line())
+
+    def reloaded(self) -> None:
+        """Say that the reload has ended, well or not: the daemon works either way."""
+        if self._reloads:
+            self._reloads = False
+            self._notifier.ready(self._vitals.status_line())
+
+    def stopping(self) -> None:
+        """Say that the drain has begun."""
+        self._reloads = False
+        self._notifier.stopping(self._vitals.status_line())
 
     async def run(self) -> None:
         """Tell when we are ready and, in time, that we live; keep the status line true. Until cancelled."""
         notifier, vitals = self._notifier, self._vitals
         interval_s = min(1.0, notifier.watchdog_interval_s or 1.0)
-        said_ready, status = False, ""
+        status = ""
         while True:
-            if not said_ready and vitals.ready().ok:
-                said_ready = True
+            if not self._said_ready and vitals.ready().ok:
+                self._said_ready = True
                 notifier.ready()
                 details = vitals.details()
                 _log.info("ready", workers=details["workers"], queues=vitals.queues)
@@ -43,6 +62,6 @@ class Reporter:
                 notifier.status(line)
             if vitals.live().ok:
                 notifier.watchdog()
-                if not said_ready or vitals.state != State.RUNNING:
+                if not self._said_ready or vitals.state != State.RUNNING:
                     notifier.extend_timeout(EXTEND_S)  # a wait for Redis, or a long drain, is no reason to be killed
             await vitals.wait_change(interval_s)

@@ -40,7 +40,7 @@ class Stops:
         """`grace_s`: what a running job has between the question and the kill."""
         self._clerk = clerk
         self._settle = settle
-        self._grace_s = grace_s
+        self.grace_s = grace_s
 
     def ask(self, pool: ProcessPool, flight: Flight) -> None:
         """Stop one job. Asked again, nothing changes: the grace is not begun anew."""
@@ -56,8 +56,8 @@ class Stops:
             log.info("a job is cancelled before it started", **about(flight))
             self._settle(flight, self._clerk.cancelled(flight, BEFORE_IT_STARTED))
             return
-        log.info("a running job is asked to stop", grace_s=self._grace_s, **about(flight))
-        asyncio.get_running_loop().call_later(self._grace_s, self._kill, pool, flight, flight.pool_key)
+        log.info("a running job is asked to stop", grace_s=self.grace_s, **about(flight))
+        asyncio.get_running_loop().call_later(self.grace_s, self._kill, pool, flight, flight.pool_key)
 
     def _kill(self, pool: ProcessPool, flight: Flight, pool_key: int) -> None:
         if not _is_decided(flight) and not flight.dropped:

@@ -10,13 +10,12 @@ import asyncio
 import gc
 import os
 import secrets
-import signal
 import socket
 from typing import TYPE_CHECKING
 
 import uvloop
 
-from workd import log, parts
+from workd import log, parts, xray
 from workd.broker.registry import Registry
 from workd.clock import Clock
 from workd.dispatcher import Dispatcher
@@ -25,8 +24,10 @@ from workd.exits import Exit
 from workd.health import HealthServer, addresses
 from workd.lives import are_apart, consumer_of
 from workd.log import get_logger
+from workd.orders import Orders
 from workd.pool.core import ProcessPool
 from workd.presence import Card, Presence
+from workd.reload import Reload
 from workd.reporting import Reporter
 from workd.signals import SignalInbox
 from workd.states import State
@@ -36,11 +37,15 @@ from workd.verdicts import Clerk
 from workd.vitals import Vitals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
+    from workd.changes import Changes
     from workd.pool.launcher import Forkserver
+    from workd.pool.owner import PoolOptions
     from workd.settings import Settings
 
+MAX_WORKERS = 4096
 SHOWN_TASKS = 20
 QUICK_BOOT_S = 1.0  # mostly it takes half of that
 _ALLOCATIONS_PER_COLLECTION = 50_000
@@ -48,11 +53,14 @@ _ALLOCATIONS_PER_COLLECTION = 50_000
 _log = get_logger("workd.supervisor")
 
 
-def run(settings: Settings, modules: Sequence[str], *, launched: Forkserver | None = None) -> int:
-    """Run the daemon until it is told to stop; return its exit code. Raises `BootError` if it can't start."""
+def run(settings: Settings, *, read: Callable[[], Settings] | None = None, launched: Forkserver | None = None) -> int:
+    """Run the daemon until it is told to stop; return its exit code. Raises `BootError` if it can't start.
+
+    `read` reads the sources of the settings again, for a reload.
+    """
     _collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(settings, modules, launched))
+        return runner.run(_live(settings, read, launched))
 
 
 def _collect_rarely() -> None:
@@ -64,8 +72,8 @@ def _collect_rarely() -> None:
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
 
 
-async def _live(settings: Settings, modules: Sequence[str], launched: Forkserver | None) -> int:
-    return await Supervisor(settings, modules, launched).main()
+async def _live(settings: Settings, read: Callable[[], Settings] | None, launched: Forkserver | None) -> int:
+    return await Supervisor(settings, read, launched).main()
 
 
 def new_daemon_id() -> str:
@@ -74,15 +82,17 @@ def new_daemon_id() -> str:
 
 
 class Supervisor:
-    """One life of a daemon."""
+    """One life of a daemon. What can be asked of it while it runs: `stop`, `quiet`, `resume`, `scale`, `reload`."""
 
-    def __init__(self, settings: Settings, modules: Sequence[str], launched: Forkserver | None) -> None:
+    def __init__(
+        self, settings: Settings, read: Callable[[], Settings] | None = None, launched: Forkserver | None = None
+    ) -> None:
         """Put the parts together; nothing runs yet."""
         self._settings = settings
         self.daemon_id = new_daemon_id()
         log.configure(settings.log_level, settings.log_format, daemon=self.daemon_id)
-        self._notifier = Notifier.take(os.environ)
         self._signals = SignalInbox()
+        self._orders = Orders(self, self._signals)
         clock = Clock()
         limits = parts.limits_of(settings)
         source = parts.source_of(settings, self.daemon_id)
@@ -91,22 +101,111 @@ class Supervisor:
         )
         self._dispatcher = Dispatcher(settings.queues, limits, clerk, clock, apart=are_apart(source))
         self._consumer = consumer_of(source, self._dispatcher)
-        options = parts.pool_options_of(settings, modules, self.daemon_id)
-        self._pool = ProcessPool(self._dispatcher, options, launched)
+        self._pool = ProcessPool(self._dispatcher, self.pool_options(settings), launched)
         self._vitals = Vitals(self._pool, self._dispatcher, self._consumer.pulse)
         card = Card(self.daemon_id, settings.queues, self._pool, self._vitals.details, clock)
         self._presence = Presence(Registry(settings.redis_url, self.daemon_id), card, settings.lease_s)
         self._drain = Drain(self._pool, self._dispatcher, self._consumer, self._presence, settings.drain_s)
-        self._reporter = Reporter(self._notifier, self._vitals)
+        self._reporter = Reporter(Notifier.take(os.environ), self._vitals)
+        self._reloading = Reload(self, self._pool, settings, read)
+        self._stopping = asyncio.Event()
+
+    # ── what can be asked of it ─────────────────────────────────────────────────────────────────────────────────
+
+    def stop(self) -> None:
+        """Drain, and end; asked a second time, the deadline of the drain is now."""
+        if self._stopping.is_set():
+            _log.warning("told a second time: the deadline is now")
+            self._drain.hurry()
+        self._stopping.set()
+
+    def stop_now(self) -> None:
+        """End without waiting for what runs: it is killed, and handed back with the attempt refunded."""
+        _log.warning("told to stop now: what runs is killed and handed back")
+        self._drain.hurry()
+        self._stopping.set()
+
+    def quiet(self) -> bool:
+        """Start nothing more and hand back what has not started, but stay. False if it is not running anyway."""
+        if self._vitals.state is not State.RUNNING:
+            return False
+        self._dispatcher.gate.shut()
+        self._consumer.look_again()
+        self._enter(State.QUIET)
+        _log.warning("quiet: nothing more is fetched or started here", running=len(self._pool.running()))
+        return True
+
+    def resume(self) -> bool:
+        """Start jobs again after `quiet`. False if it was not quiet."""
+        if self._vitals.state is not State.QUIET:
+            return False
+        self._enter(State.RUNNING)
+        self._dispatcher.gate.unshut()
+        _log.info("resumed")
+        return True
+
+    def scale(self, workers: int) -> bool:
+        """Have so many workers from now on. False if it is starting, or stopping; raises ValueError out of bounds."""
+        if not 1 <= workers <= MAX_WORKERS:
+            msg = f"workers should be 1 to {MAX_WORKERS}, not {workers}"
+            raise ValueError(msg)
+        if self._vitals.state not in (State.RUNNING, State.QUIET):
+            return False
+        if workers != self._pool.size:
+            _log.info("scaling", workers=workers, before=self._pool.size)
+            self._pool.resize(workers)
+            self._dispatcher.on_change()
+        return True
+
+    def reload(self) -> asyncio.Future[str]:
+        """Load code and settings anew; the answer says what went wrong, and is empty if nothing did."""
+        return self._reloading.ask()
+
+    def scale_by(self, workers: int) -> bool:
+        """Have so many workers more, or fewer, as far as the bounds allow."""
+        return self.scale(min(MAX_WORKERS, max(1, self._pool.size + workers)))
+
+    def xray(self) -> None:
+        """Say in the log what runs."""
+        xray.write_to_log(self._pool)
+
+    # ── what a reload asks of it ────────────────────────────────────────────────────────────────────────────────
+
+    def pool_options(self, settings: Settings) -> PoolOptions:
+        """Return what the pool is made with, or goes on with."""
+        return parts.pool_options_of(settings, self.daemon_id)
+
+    def adopt(self, new: Changes, catalogue: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on with these settings and tasks."""
+        settings = self._settings = new.settings
+        log.configure(settings.log_level, settings.log_format, daemon=self.daemon_id)
+        self._dispatcher.adopt(parts.limits_of(settings), catalogue)
+        self._dispatcher.timetable.take(settings.schedule, settings.queues, catalogue)
+        self._drain.drain_s = settings.drain_s
+        self.scale(settings.workers)
+
+    def note_reload(self, *, under_way: bool, trouble: str = "") -> None:
+        """Tell systemd, and whoever looks, of a reload that begins or has ended."""
+        self._vitals.reload_trouble = trouble
+        if under_way:
+            self._reporter.reloading()
+        else:
+            self._reporter.reloaded()
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def main(self) -> int:
         """Boot, run until the end comes, stop; return the exit code."""
         self._signals.start()
         server = HealthServer(self._vitals, addresses(self._settings.http, os.environ, os.getpid()))
         drained = False
+        watching: set[asyncio.Future[None]] = {
+            asyncio.ensure_future(self._orders.run()),
+            asyncio.ensure_future(self._reporter.run()),
+        }
         try:
             if await self._boot(server):
-                await self._run()
+                await self._run(watching)
                 drained = True
             return Exit.OK
         finally:
@@ -114,20 +213,21 @@ class Supervisor:
             try:
                 await server.stop()
             finally:
-                await self._pool.stop(
-                    kill=not drained
-                )  # idle workers have a moment for what tasks want done at the end
+                # Idle workers have a moment for what tasks want done at the end.
+                await self._pool.stop(kill=not drained)
+                await cancel(*watching)
 
     def _enter(self, state: State) -> None:
         self._vitals.state = state
         self._presence.hurry()
+        self._dispatcher.on_change()
 
     async def _boot(self, server: HealthServer) -> bool:
         """Load the tasks and fill the pool; False if a signal came first. Raises `BootError`."""
         settings = self._settings
         _log.info("starting", workers=settings.workers, queues=list(settings.queues))
         booting = asyncio.ensure_future(self._pool.start())
-        stopping = asyncio.ensure_future(self._next_stop_signal())
+        stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({booting, stopping}, return_when=asyncio.FIRST_COMPLETED, timeout=QUICK_BOOT_S)
             await server.start()  # after a boot that is quick, so as not to slow it down; during one that is not
@@ -149,41 +249,29 @@ class Supervisor:
                 tasks=tight[:SHOWN_TASKS],
                 worker_bytes=worker_bytes,
             )
+        self._reloading.note_tasks(catalogue)
         self._dispatcher.attach(self._pool, catalogue)
         self._dispatcher.timetable.take(settings.schedule, settings.queues, catalogue)
         return True
 
-    async def _run(self) -> None:
-        """Consume until a signal, and drain. Raises what ended a part of the daemon before that."""
+    async def _run(self, watching: set[asyncio.Future[None]]) -> None:
+        """Consume until told to stop, and drain. Raises what ended a part of the daemon before that."""
         self._enter(State.RUNNING)
-        consuming = asyncio.ensure_future(self._consumer.run())
-        reporting = asyncio.ensure_future(self._reporter.run())
-        showing = asyncio.ensure_future(self._presence.run())
+        self._orders.begin()
+        loops = (self._consumer.run(), self._presence.run(), self._reloading.run())
+        parts_of_it = [asyncio.ensure_future(loop) for loop in loops]
+        endless = {*parts_of_it, *watching, self._pool.boots.failed}  # none of these ends but by an exception
         draining = asyncio.ensure_future(self._drain_when_told())
-        endless = {consuming, reporting, showing, self._pool.boots.failed}  # none of these ends but by an exception
         try:
             await asyncio.wait({draining, *endless}, return_when=asyncio.FIRST_COMPLETED)
             for ended in (*endless, draining):
                 if ended.done():
                     ended.result()
         finally:
-            await cancel(draining, consuming, reporting, showing)
+            await cancel(draining, *parts_of_it)
 
     async def _drain_when_told(self) -> None:
-        await self._next_stop_signal()
+        await self._stopping.wait()
         self._enter(State.DRAINING)
-        self._notifier.stopping("draining")
-        hurrying = asyncio.ensure_future(self._hear_second_signal())
-        try:
-            await self._drain.run()
-        finally:
-            await cancel(hurrying)
-
-    async def _hear_second_signal(self) -> None:
-        await self._next_stop_signal()
-        _log.warning("told a second time: the deadline is now")
-        self._drain.hurry()
-
-    async def _next_stop_signal(self) -> None:
-        while await self._signals.next() not in (signal.SIGTERM, signal.SIGINT):
-            pass  # SIGHUP asks for a reload, which is not there yet: it must not end a daemon
+        self._reporter.stopping()
+        await self._drain.run()

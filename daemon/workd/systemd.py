@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,11 @@ class Notifier:
     def ready(self, status: str = "") -> bool:
         """Say that start-up is over; units that are ordered after us start now."""
         return self._send("READY=1", *_status(status))
+
+    def reloading(self, status: str = "") -> bool:
+        """Say that a reload begins; `ready` says that it has ended. Source: sd_notify(3), RELOADING=1."""
+        now_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        return self._send("RELOADING=1", f"MONOTONIC_USEC={now_us}", *_status(status))
 
     def stopping(self, status: str = "") -> bool:
         """Say that the drain has begun."""

@@ -118,6 +118,10 @@ class Clerk:
         self.wall = wall
         self._dice = dice
 
+    def sign_with(self, signing: Signing | None) -> None:
+        """Sign next steps with other keys from now on."""
+        self._signing = signing
+
     def decide(self, flight: Flight, event: Event) -> Decision:
         """Apply the rules to what happened."""
         policy = flight.policy or retry.Policy()

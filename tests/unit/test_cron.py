@@ -221,7 +221,8 @@ async def test_only_lines_of_queues_that_are_served_are_fired(marks: Marks) -> N
         "unknown": Line(task="nobody", cron="@daily"),
     }
     timetable.take(lines, [QUEUE], CATALOGUE)
-    assert not timetable.has("images")
+    await timetable.open(marks.session, "images")
+    assert not marks.asked
     await timetable.open(marks.session, QUEUE)
     assert set(marks.asked[0]) == {"own", "unknown"}
 
@@ -236,7 +237,8 @@ async def test_a_line_of_the_settings_goes_before_that_of_its_task(marks: Marks)
     timetable.take({"hourly": line("@weekly"), "off": line(enabled=False)}, [QUEUE, "images"], catalogue)
     await timetable.open(marks.session, QUEUE)
     assert marks.asked == [{"hourly": line("@weekly").fingerprint, "off": ""}]
-    assert timetable.has("images")
+    await timetable.open(marks.session, "images")
+    assert marks.asked[1].keys() == {"daily"}
 
 
 async def test_a_line_that_is_switched_off_is_forgotten_and_not_fired(clock: HandClock, marks: Marks) -> None:
@@ -277,7 +279,28 @@ async def test_the_loop_sleeps_fires_and_ends_when_it_is_quiet(clock: HandClock,
     quiet.set()
     await asyncio.wait_for(loop, 20)
     assert marks.fired == [("each", 1)]
-    await asyncio.wait_for(keep_time(marks.session, timetable, "images", asyncio.Event()), 1)
+
+
+async def test_lines_that_come_with_a_reload_are_fired_and_those_that_go_are_not(
+    clock: HandClock, marks: Marks
+) -> None:
+    timetable, quiet = Timetable(clock), asyncio.Event()
+    loop = asyncio.ensure_future(keep_time(marks.session, timetable, QUEUE, quiet))
+    await asyncio.sleep(0)
+    assert not marks.asked, "a queue without lines asks nothing"
+    timetable.take({"old": line(), "kept": line()}, [QUEUE], CATALOGUE)
+    await eventually_async(lambda: marks.asked)
+    clock.now = NOW + 3600
+    timetable.take({"new": line("* * * * * *"), "kept": line()}, [QUEUE], CATALOGUE)
+    await eventually_async(lambda: ("kept", 3600) in marks.fired)
+    await eventually_async(lambda: len(marks.asked) == 2)
+    assert marks.asked[1].keys() == {"new"}, "what is as it was goes on from where it stands"
+    clock.now += 1
+    timetable.take({"new": line("* * * * * *"), "kept": line()}, [QUEUE], CATALOGUE)
+    await eventually_async(lambda: ("new", 3601) in marks.fired)
+    quiet.set()
+    await asyncio.wait_for(loop, 5)
+    assert {name for name, _ in marks.fired} == {"kept", "new"}
 
 
 async def test_a_line_goes_on_when_the_clock_of_redis_was_set_back(marks: Marks) -> None:

@@ -14,7 +14,7 @@ class Daemon:
     """Just what the vitals look at."""
 
     def __init__(self) -> None:
-        self.slots = [SimpleNamespace(ready=True), SimpleNamespace(ready=True)]
+        self.slots = [SimpleNamespace(ready=True, closing=False), SimpleNamespace(ready=True, closing=False)]
         self.boots = SimpleNamespace(last_error=None, degraded=False)
         self.pool = SimpleNamespace(slots=self.slots, boots=self.boots, running=lambda: ["job"] * 3)
         self.settler = SimpleNamespace(held=0, unsettled=4, ended=5, lost_replies=6)

@@ -19,14 +19,24 @@ def run(
     **flags: Any,
 ) -> int:
     """Run the daemon: fetch messages, run their tasks, settle them, until SIGTERM."""
-    loaded = settings.load({**flags, "modules": tuple(modules or ()) or None}, config)
-    chosen = loaded.settings
-    if not chosen.modules:
-        raise SettingsError("modules", "no task module is named: workd run MODULE…, or modules = [...] in a file")
+    given = {**flags, "modules": tuple(modules or ()) or None}
+
+    def read() -> settings.Settings:
+        return _with_modules(settings.load(given, config).settings)
+
+    loaded = settings.load(given, config)
+    chosen = _with_modules(loaded.settings)
     log.configure(chosen.log_level, chosen.log_format)
     for warning in loaded.warnings:
         log.get_logger(__name__).warning(warning)
 
     from workd import supervisor
 
-    return supervisor.run(chosen, list(chosen.modules), launched=context.obj)
+    return supervisor.run(chosen, read=read, launched=context.obj)
+
+
+def _with_modules(chosen: settings.Settings) -> settings.Settings:
+    """Return settings that name a task module. Raises `SettingsError`."""
+    if not chosen.modules:
+        raise SettingsError("modules", "no task module is named: workd run MODULE…, or modules = [...] in a file")
+    return chosen

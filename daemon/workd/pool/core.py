@@ -81,6 +81,11 @@ class ProcessPool:
         return self._options
 
     @property
+    def size(self) -> int:
+        """How many slots it has, without those that end with the job they are on."""
+        return sum(not slot.closing for slot in self.slots)
+
+    @property
     def owner(self) -> PoolOwner:
         """Who is told of everything."""
         return self._owner
@@ -334,9 +339,15 @@ class ProcessPool:
         """Have `size` slots from now on. Jobs that run are finished; what only waits in a slot goes to another."""
         self.renewal.resize(size)
 
-    async def reload(self) -> dict[str, Any]:
+    def change(self, options: PoolOptions) -> None:
+        """Go on with other options, but for the size: what is loaded and made from now on is as they say."""
+        self._options = options
+        self.watch.note_options()
+
+    async def reload(self, check: Callable[[dict[str, Any]], object] | None = None) -> dict[str, Any]:
         """Load all code anew and put it into one slot after the other; return the new catalogue.
 
-        Raises `BootError` if it does not load or no worker comes up with it; the old code goes on then.
+        Raises `BootError` if it does not load or no worker comes up with it, and what `check` raises for the new
+        catalogue; the old code goes on then.
         """
-        return await self.renewal.reload()
+        return await self.renewal.reload(check)

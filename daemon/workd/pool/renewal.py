@@ -22,6 +22,8 @@ from workd.pool.memory import resident_bytes
 from workd.pool.slot import Slot, Tenant, TenantState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from workd.pool.core import ProcessPool
     from workd.pool.launcher import Forkserver
 
@@ -144,7 +146,9 @@ class Renewal:
         """Have `size` slots from now on: new ones boot, those that go finish what their workers claimed."""
         slots = self._pool.slots
         staying = [slot for slot in slots if not slot.closing]
-        for slot in staying[size:]:
+        # Idle ones go first, or more jobs would run for a while than there are slots.
+        leaving = sorted(staying, key=lambda slot: (bool(slot.tenant and slot.tenant.jobs), -slot.index))
+        for slot in leaving[: max(0, len(staying) - size)]:
             slot.closing = True
             if slot.successor is not None:
                 self._dismiss_successor(slot)
@@ -166,15 +170,22 @@ class Renewal:
 
     # ── rolling reload ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def reload(self) -> dict[str, Any]:
+    async def reload(self, check: Callable[[dict[str, Any]], object] | None = None) -> dict[str, Any]:
         """Load all code anew and put it into one slot after the other; return the new catalogue.
 
-        Raises `BootError` if the new code does not load, or its first worker does not come up; then the old code
-        goes on. Raises `PoolClosedError` when the pool stops meanwhile.
+        Raises `BootError` if the new code does not load, or its first worker does not come up, and what `check` raises
+        for the new catalogue; then the old code goes on. Raises `PoolClosedError` when the pool stops meanwhile.
         """
         boots = self._pool.boots
         former, catalogue = await boots.servers.load_anew()
         faultpoints.hit("supervisor_reloading")
+        try:
+            if check is not None:
+                check(catalogue)
+        except Exception:
+            boots.servers.go_back(former)
+            boots.servers.tidy()
+            raise
         try:
             await self._roll()
         except BootError:

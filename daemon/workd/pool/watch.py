@@ -38,8 +38,13 @@ class Watch:
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._due = math.inf  # when it fires; our own note, since uvloop's handles do not always tell
-        options = pool.options
         self._sharing = Sharing(pool, self.condemn)
+        self._renews = False
+        self.note_options()
+
+    def note_options(self) -> None:
+        """Look at what the pool's options say of the age and growth of workers, again if they have changed."""
+        options = self._pool.options
         self._renews = options.max_age_s is not None or options.max_growth_bytes is not None
 
     def plan(self) -> None:

@@ -11,7 +11,17 @@ import signal
 import threading
 from typing import Final
 
-IGNORED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+IGNORED_SIGNALS: Final = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    # What else tells a daemon something: `systemctl kill -s …` sends it to every process of the unit.
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+)
 
 _masks: dict[int, set[signal.Signals | int]] = {}  # of the threads that are in the middle of a fork
 
