@@ -244,6 +244,30 @@ def test_config_prints_a_schedule_as_toml_that_can_be_read_again(
     assert shown == {"value": written["schedule"], "origin": str(file)}
 
 
+def test_config_prints_a_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.call(["config", "--template"]) == Exit.OK
+    file = tmp_path / "workd.toml"
+    file.write_text(capsys.readouterr().out)
+    assert app.call(["config", "--check", "--config", str(file)]) == Exit.OK
+    assert capsys.readouterr() == ("", "")
+    assert app.call(["config", "--template", "--json"]) == Exit.OK
+    assert json.loads(capsys.readouterr().out).keys() == set(settings.names())
+
+
+def test_config_check_says_only_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "workd.toml"
+    file.write_text("lease_s = 0.5")
+    assert app.call(["config", "--check", "--config", str(file)]) == Exit.CONFIG
+    assert "lease_s" in capsys.readouterr().err
+    file.write_text("lease_s = 5")
+    monkeypatch.setenv("WORKD_LEASE", "3")
+    assert app.call(["config", "--check", "--config", str(file)]) == Exit.FAILURE
+    printed = capsys.readouterr()
+    assert printed == ("", "workd: WORKD_LEASE is not a setting; did you mean WORKD_LEASE_S?\n")
+
+
 # ── schema
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workd import settings
+from workd.cli import plain
 from workd.cli.options import ConfigFile
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: drawn on a terminal, tabs between the cells elsewhere, so that `cut` and `awk` can read it."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
-            typer.echo("\t".join(_one_line(cell) for cell in row))
+            typer.echo("\t".join(plain.line(cell) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -99,13 +100,28 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for column in columns:
         drawn.add_column(column, overflow="fold")
     for row in rows:
-        drawn.add_row(*(_escaped(_one_line(cell)) for cell in row))
+        drawn.add_row(*(_escaped(plain.line(cell)) for cell in row))
     Console().print(drawn)
+
+
+def say(text: str, *, on_stderr: bool = False) -> None:
+    """Print what may hold words of others: harmless for the terminal, newlines and tabs as they are."""
+    typer.echo(plain.text(text), err=on_stderr)
+
+
+def note(text: str) -> None:
+    """Print one line on stderr, with our name before it: what is no part of the answer."""
+    typer.echo(f"workd: {plain.line(text)}", err=True)
 
 
 def echo_json(value: Any) -> None:
     """Print one JSON document."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(plain.json(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def echo_json_line(value: Any) -> None:
+    """Print one line of a stream of JSON documents."""
+    typer.echo(plain.json(json.dumps(value, ensure_ascii=False)))
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
@@ -118,9 +134,9 @@ def confirmed(question: str, *, yes: bool) -> bool:
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar(what: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """Show on a terminal how far long work is; what is given is called with what is done of `total` so far."""
-    if not sys.stderr.isatty():
+    if not (shown and sys.stderr.isatty()):
         yield lambda _done: None
         return
     from rich.console import Console
@@ -129,10 +145,6 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         line = progress.add_task(what, total=total)
         yield lambda done: progress.update(line, completed=done)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _escaped(text: str) -> str:
