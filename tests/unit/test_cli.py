@@ -200,7 +200,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 def test_exit_codes_never_change_their_meaning() -> None:
     assert {code.name: code.value for code in Exit} == {
         "OK": 0, "FAILURE": 1, "USAGE": 2, "CONFIG": 3, "TASKS": 4, "REDIS": 5, "BOOT": 6, "BUG": 70,
-        "INTERRUPTED": 130,
+        "INTERRUPTED": 130, "CLOSED": 141,
     }  # fmt: skip
 
 

@@ -11,39 +11,47 @@ from typing import Annotated
 import typer
 
 from workd import errors
-from workd.cli import cancel, config, dead, demo, enqueue, queues, run, schedule, schema, status
+from workd.cli import (
+    cancel,
+    completion,
+    config,
+    dead,
+    demo,
+    enqueue,
+    plain,
+    probe,
+    queues,
+    result,
+    run,
+    schedule,
+    schema,
+    status,
+)
 from workd.exits import Exit
 from workd_tasks import TaskError
 
 app = typer.Typer(
     name="workd",
     help="Run Redis task messages in a supervised pool of worker processes.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.command("run")(run.run)
 app.command("enqueue")(enqueue.enqueue)
+app.command("result")(result.result)
 app.command("cancel")(cancel.cancel)
 app.command("status")(status.status)
 app.command("config")(config.config)
 app.command("schema")(schema.schema)
 app.command("demo")(demo.demo)
+app.command("completion")(completion.completion)
+app.command("health")(probe.health)
 app.add_typer(dead.app, name="dead")
 app.add_typer(queues.app, name="queues")
 app.add_typer(schedule.app, name="schedule")
 
 _NEGATIVE_NUMBER = re.compile(r"-\d")
-_FOREIGN_ARGUMENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-@app.command("health", context_settings=_FOREIGN_ARGUMENTS, add_help_option=False)
-def health(context: typer.Context) -> int:
-    """Ask a running daemon how it is: exit code 0 is ready."""
-    from workd.cli import health as command
-
-    return command.main(context.args)
 
 
 def _print_version(wanted: bool) -> None:
@@ -67,6 +75,12 @@ def call(argv: list[str], launched: object = None) -> int:
     argv, debug = _take_debug(argv)
     try:
         result = app(args=argv or ["--help"], prog_name="workd", standalone_mode=False, obj=launched)
+    except BrokenPipeError:
+        return Exit.CLOSED
+    except SystemExit as end:  # typer's answer to a closed pipe; and its own ends, such as a completion's
+        if isinstance(end.__context__, BrokenPipeError):
+            return Exit.CLOSED
+        raise
     except Exception as error:  # noqa: BLE001 - the end of the line: whatever it is becomes an exit code
         return _report(error, debug=debug)
     return int(result or 0)
@@ -84,7 +98,7 @@ def _report(error: Exception, *, debug: bool) -> int:
     code = exit_code(error)
     if debug or code is Exit.BUG:
         traceback.print_exception(error)
-    line = " ".join(_words(error).split()) or type(error).__name__
+    line = plain.line(_words(error)) or type(error).__name__
     hint = " (a mistake of workd's: please report it with the lines above)" if code is Exit.BUG else ""
     sys.stderr.write(f"workd: {line}{hint}\n")
     return code

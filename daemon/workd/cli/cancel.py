@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from workd import settings
+from workd.cli import looking_after as shared
+from workd.cli.looking_after import AsJson, QueueOption
 from workd.cli.options import ConfigFile, settings_flags
 from workd.exits import Exit
 
@@ -21,18 +22,24 @@ _SAID = {
 
 @settings_flags("redis_url")
 def cancel(
-    id: Annotated[str, typer.Argument(help="the job's id", show_default=False)],
-    queue: Annotated[str, typer.Option(metavar="QUEUE", help="the queue it was put on")] = "default",
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    id: Annotated[str, typer.Argument(metavar="ID", help="the job's id", show_default=False)],
+    queue: QueueOption = "default",
+    as_json: AsJson = False,
     config: ConfigFile = None,
     **flags: Any,
 ) -> int:
-    """Stop one job: queued, scheduled, buffered or running. Exit code 1: it had ended, or there is no trace of it."""
+    """Stop one job: queued, scheduled, buffered or running.
+
+    Exit code 1: it had ended, or there is no trace of it.
+
+    Example: workd cancel 1893456000000-0 --queue images
+    """
     from workd.client.sync import Client
 
     with Client(settings.load(flags, config).settings.redis_url, queue=queue) as client:
         word = client.cancel(id)
-    typer.echo(
-        json.dumps({"id": id, "queue": queue, "answer": word}) if as_json else _SAID[word].format(id=id, queue=queue)
-    )
+    if as_json:
+        shared.echo_json({"id": id, "queue": queue, "answer": word})
+    else:
+        shared.say(_SAID[word].format(id=id, queue=queue))
     return Exit.OK if word in {"cancelled", "asked"} else Exit.FAILURE

@@ -23,9 +23,10 @@ def config(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     **flags: Any,
 ) -> int:
-    """Print the effective settings as TOML, each with its origin; exit code 3: one is wrong.
+    """Print the effective settings as TOML, each with its origin.
 
-    With --check exit code 1 says that nothing is wrong, and something is not what it seems: it is on stderr.
+    Exit code 3: one is wrong. With --check exit code 1 says that no value is wrong, but something is not what it
+    seems, such as a variable WORKD_… that is no setting.
 
     Example: workd config --template > workd.toml
 

@@ -34,7 +34,7 @@ class Answer:
 
 def main(argv: list[str]) -> int:
     """Run the command: one line on stdout when all is well, one on stderr when not."""
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     try:
         where = parse(options.http or _configured(options.config))
         answer = ask(where, "/livez" if options.live else "/readyz", options.timeout_s)
@@ -120,9 +120,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(Exit.USAGE, f"workd: health: {message}\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of this command's options, which `probe.py` shows among the other commands."""
     parser = _Parser(
-        prog="workd health", description="Ask a running daemon how it is: exit code 0 is ready.", allow_abbrev=False
+        prog="workd health",
+        description="Ask a running daemon how it is: exit code 0 is ready.",
+        epilog="Example: workd health --config /etc/workd/workd.toml",
+        allow_abbrev=False,
     )
     parser.add_argument("--live", action="store_true", help="ask whether it is alive, instead of ready")
     parser.add_argument("--http", metavar="ADDRESS", help=f"host:port or unix:/path [{DEFAULT_HTTP}]")

@@ -6,6 +6,7 @@ rich is imported when a table or a bar is drawn, and is not needed for `--json` 
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import time
@@ -62,6 +63,13 @@ def moment(text: str | None) -> float | None:
     except ValueError:
         wanted = "2h (ago; s, m, h, d), 2030-01-31T15:00 or epoch seconds"
         raise typer.BadParameter(f"{text!r} is no time: write {wanted}") from None
+
+
+def seconds(value: float | None) -> float | None:
+    """Refuse what is no span of time in seconds; typer names the option."""
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise typer.BadParameter(f"{value:g} is no number of seconds: 0 or more")
+    return value
 
 
 def span_s(text: str) -> float | None:

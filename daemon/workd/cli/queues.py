@@ -40,9 +40,12 @@ def list_queues(
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> int:
-    """List queues: jobs by where they are, dead letters, daemons, and how long the first job has waited.
+    """List queues, with their jobs by where they are.
 
-    Looks through all keys of the server unless queues are named. Example: workd queues list default images
+    Also dead letters, daemons, and how long the first job has waited. Looks through all keys of the server unless
+    queues are named.
+
+    Example: workd queues list default images
     """
     with shared.admin(redis_url, config) as admin:
         states = [admin.queues.state(name) for name in queues] if queues else admin.queues.all()
@@ -73,28 +76,37 @@ def pause(
         float | None,
         typer.Option("--for", metavar="SPAN", help="resume by itself after 30s, 10m, 2h, 1d", parser=_span),
     ] = None,
+    as_json: AsJson = False,
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> int:
-    """Have no daemon start a job of this queue; what runs goes on, and what comes waits.
+    """Have no daemon start a job of this queue.
+
+    What runs goes on, and what comes waits.
 
     Example: workd queues pause images --reason "the disk is full" --for 1h
     """
     with shared.admin(redis_url, config) as admin:
         admin.queues.pause(queue, reason, by=_who(), for_s=for_s)
-    typer.echo(f"paused {queue}")
+    if as_json:
+        shared.echo_json({"queue": queue, "paused": True, "reason": reason, "for_s": for_s})
+    else:
+        shared.say(f"paused {queue}")
     return Exit.OK
 
 
 @app.command()
-def resume(queue: Queue, redis_url: RedisUrl = None, config: Config = None) -> int:
+def resume(queue: Queue, as_json: AsJson = False, redis_url: RedisUrl = None, config: Config = None) -> int:
     """Have the daemons start jobs of a paused queue again.
 
     Example: workd queues resume images
     """
     with shared.admin(redis_url, config) as admin:
         before = admin.queues.resume(queue)
-    typer.echo(f"resumed {queue}" if before is not None else f"{queue} was not paused")
+    if as_json:
+        shared.echo_json({"queue": queue, "paused": False, "was_paused": before is not None})
+    else:
+        shared.say(f"resumed {queue}" if before is not None else f"{queue} was not paused")
     return Exit.OK
 
 
@@ -108,7 +120,9 @@ def purge(
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> int:
-    """Throw away the jobs of a queue that have not started; whoever waits for one is told that it was cancelled.
+    """Throw away the jobs of a queue that have not started.
+
+    Whoever waits for one is told that it was cancelled.
 
     Example: workd queues purge bulk --scheduled --yes
     """
@@ -119,7 +133,7 @@ def purge(
         count += (state.scheduled or 0) * (both or scheduled)
         if not shared.confirmed(f"Throw away {count} jobs of queue {queue} for good?", yes=yes):
             return Exit.FAILURE
-        with shared.bar("purging", count) as advance:
+        with shared.bar("purging", count, shown=not as_json) as advance:
             done = admin.queues.purge(
                 queue,
                 queued=both or queued,
@@ -129,9 +143,9 @@ def purge(
     if as_json:
         shared.echo_json(asdict(done))
     else:
-        typer.echo(f"purged {done.queued} queued and {done.scheduled} scheduled jobs")
+        shared.say(f"purged {done.queued} queued and {done.scheduled} scheduled jobs")
     if done.untold:
-        typer.echo(f"workd: {done.untold} outcomes could not be written", err=True)
+        shared.note(f"{done.untold} outcomes could not be written")
     return Exit.OK
 
 
@@ -144,7 +158,9 @@ def move(
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> int:
-    """Move the jobs of a queue that have not started to another queue. Outcomes are then kept there.
+    """Move the jobs of a queue that have not started to another.
+
+    Their outcomes are then kept there.
 
     Example: workd queues move default bulk
     """
@@ -153,14 +169,14 @@ def move(
         count = sum(part or 0 for part in (state.queued, state.waiting, state.inbox, state.scheduled))
         if not shared.confirmed(f"Move {count} jobs from queue {queue} to {to}?", yes=yes):
             return Exit.FAILURE
-        with shared.bar("moving", count) as advance:
+        with shared.bar("moving", count, shown=not as_json) as advance:
             done = admin.queues.move(queue, to, lambda done: advance(done.queued + done.scheduled))
     if as_json:
         shared.echo_json(asdict(done))
     else:
-        typer.echo(f"moved {done.queued} queued and {done.scheduled} scheduled jobs to {to}")
+        shared.say(f"moved {done.queued} queued and {done.scheduled} scheduled jobs to {to}")
     if done.doubled:
-        typer.echo(f"workd: {done.doubled} of them may run in both queues: a daemon took them meanwhile", err=True)
+        shared.note(f"{done.doubled} of them may run in both queues: a daemon took them meanwhile")
     return Exit.OK
 
 

@@ -14,11 +14,21 @@ from workd.errors import SettingsError
 @settings_flags()
 def run(
     context: typer.Context,
-    modules: Annotated[list[str] | None, typer.Argument(help="modules with tasks", show_default=False)] = None,
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="MODULE", help="modules with tasks", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="log lines of JSON, as --log-format json does")] = False,
     config: ConfigFile = None,
     **flags: Any,
 ) -> int:
-    """Run the daemon: fetch messages, run their tasks, settle them, until SIGTERM."""
+    """Run the daemon, which runs tasks until SIGTERM.
+
+    Each setting of workd.toml(5) is an option here, too.
+
+    Example: workd run my_tasks --queues images,default --workers 8
+    """
+    if as_json and flags.get("log_format") is None:
+        flags["log_format"] = "json"
     given = {**flags, "modules": tuple(modules or ()) or None}
 
     def read() -> settings.Settings:

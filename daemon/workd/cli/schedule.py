@@ -39,7 +39,7 @@ def list_lines(
     redis_url: RedisUrl = None,
     config: Config = None,
 ) -> int:
-    """List the lines of the schedule, with when they fire next and have fired last.
+    """List the lines of the schedule, and when each fires.
 
     Example: workd schedule list --config /etc/workd/workd.toml
     """
@@ -76,7 +76,9 @@ def next_fires(
     as_json: AsJson = False,
     config: Config = None,
 ) -> int:
-    """Show the next fire times of the schedule, or of one line. Asks no Redis.
+    """Show the next fire times of the schedule, or of one line.
+
+    Asks no Redis.
 
     Example: workd schedule next nightly --count 3
     """
@@ -122,7 +124,7 @@ def _last_fired(url: str, lines: Mapping[str, Line]) -> dict[str, int]:
         with Admin(url) as admin:
             found = [admin.queues.fired(queue) for queue in queues]
     except ClientError as error:
-        sys.stderr.write(f"workd: {error}\n")
+        shared.note(str(error))
         return {}
     return {name: at_s for marks in found for name, at_s in marks.items()}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workd import wire
+from workd.cli import looking_after as shared
+from workd.exits import Exit
 from workd_tasks import registry, signature
 from workd_tasks.errors import TaskDefinitionError
 
@@ -19,14 +20,23 @@ if TYPE_CHECKING:
 
 
 def schema(
-    modules: Annotated[list[str] | None, typer.Argument(help="modules with tasks", show_default=False)] = None,
-) -> None:
-    """Print JSON Schema for messages, outcomes and the tasks of MODULES (which are imported)."""
+    modules: Annotated[
+        list[str] | None, typer.Argument(metavar="MODULE", help="modules with tasks", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON, as it does anyway")] = False,  # noqa: ARG001
+) -> int:
+    """Print JSON Schema for messages, outcomes and tasks.
+
+    The modules are imported, from where you stand too.
+
+    Example: workd schema my_tasks > schema.json
+    """
     with contextlib.redirect_stdout(sys.stderr):  # what a module prints is not part of the JSON
         load_tasks(modules or [])
         tasks = {name: signature.of(task).json_schema() for name, task in registry.all_tasks().items()}
     whole = {"message": wire.envelope_schema(), "outcome": wire.outcome_schema(), "tasks": tasks}
-    typer.echo(json.dumps(whole, indent=2))
+    shared.echo_json(whole)
+    return Exit.OK
 
 
 def load_tasks(modules: Sequence[str]) -> None:

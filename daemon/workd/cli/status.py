@@ -12,7 +12,12 @@ from workd.exits import Exit
 
 
 def status(as_json: AsJson = False, redis_url: RedisUrl = None, config: Config = None) -> int:
-    """List the daemons of this Redis as each shows itself, at most half of its lease ago; exit code 1: none."""
+    """List the daemons of this Redis, as each shows itself.
+
+    What it shows is at most half of its lease old. Exit code 1: there is none.
+
+    Example: workd status --json
+    """
     from workd.client.sync import Client
 
     with Client(settings.load({"redis_url": redis_url}, config).settings.redis_url) as client:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from workd import wire
 from workd.broker import keys
 from workd.client import dead_letter, scripts
-from workd.client.message import check_queue
+from workd.client.message import check_queue, is_text
 from workd.errors import DeadLetterError, InvalidJobError, InvalidMessageError, UnknownVersionError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Where:
             if value is not None and not 0 <= value < 1e11:  # noqa: PLR2004  (also refuses NaN; above are milliseconds)
                 raise InvalidJobError(f"{name}: {value!r} is no time in epoch seconds")
         for name in ("task", "id", "text"):
-            if not _is_text(getattr(self, name)):
+            if not is_text(getattr(self, name)):
                 raise InvalidJobError(f"{name}: {getattr(self, name)!r} cannot be written as UTF-8")
         if self.since is not None and self.until is not None and self.since > self.until:
             raise InvalidJobError("since is after until: nothing can be between them")
@@ -265,11 +265,3 @@ def _checked_id(entry_id: str) -> str:
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and int(text[: _DIGITS + 1]) <= _MAX_NUMBER
-
-
-def _is_text(word: str) -> bool:
-    try:
-        word.encode()
-    except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
-        return False
-    return True

@@ -8,6 +8,7 @@ there. The rules of the wire are asked of `workd.wire`, never repeated. Does no 
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -223,7 +224,7 @@ def merged(options: JobOptions, given: Options) -> JobOptions:
 def resolve(task: str | Callable[..., Any]) -> Target:
     """Say what `task`, a registered name or a function made with `@task`, stands for."""
     if isinstance(task, str):
-        _check_on_the_wire(repr(task), to_json({"task": task}))
+        _check_on_the_wire(repr(task), json.dumps({"task": task}).encode())  # writes what is no UTF-8, to be refused
         return Target(task)
     known: Task | None = task_of(task)
     if known is None:
@@ -274,8 +275,17 @@ def check_queue(queue: str) -> None:
 
 def check_job_id(job_id: str) -> None:
     """Refuse what cannot be the id of a job: one that a producer gave, or that of an entry."""
-    if not 0 < len(job_id) <= MAX_JOB_ID_CHARS:
+    if not (0 < len(job_id) <= MAX_JOB_ID_CHARS and is_text(job_id)):
         raise InvalidJobError(f"id: {job_id!r:.100} is no job's id: 1 to {MAX_JOB_ID_CHARS} characters of text")
+
+
+def is_text(word: str) -> bool:
+    """Say whether a word can be written as UTF-8; bytes of a command line that are none cannot."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fitting(signature: inspect.Signature) -> range:

@@ -32,9 +32,9 @@ class Bars(Protocol):
 class Screen:
     """Standard output; `step` is the heading that was shown last."""
 
-    def __init__(self) -> None:
-        """Write to this process' standard output."""
-        self._console = Console(highlight=False, markup=False, emoji=False)
+    def __init__(self, *, on_stderr: bool = False) -> None:
+        """Write to this process' standard output, or to standard error."""
+        self._console = Console(highlight=False, markup=False, emoji=False, stderr=on_stderr)
         self.step = "start"
 
     def heading(self, text: str) -> None:

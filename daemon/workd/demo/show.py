@@ -55,8 +55,11 @@ class Killed:
     at_s: float
 
 
-def run(screen: Screen, count: int) -> None:
-    """Run the demo with `count` real jobs of each kind. Raises `DemoError`, or KeyboardInterrupt at any signal."""
+def run(screen: Screen, count: int) -> dict[str, float]:
+    """Run the demo with `count` real jobs of each kind, and return what Redis has recorded, and the seconds it took.
+
+    Raises `DemoError`, or KeyboardInterrupt at any signal.
+    """
     began_s = time.monotonic()
     started: list[int] = []
     interrupts = Interrupts()
@@ -69,7 +72,9 @@ def run(screen: Screen, count: int) -> None:
             started += victim.descendants(os.getpid())
             _drain(scene)
             jobs = len(race.SQUARES) + len(KINDS) * count + WORKERS
-            _sum_up(screen, Tally.read(scene.store), time.monotonic() - began_s).check(jobs, killed_job_id)
+            took_s = time.monotonic() - began_s
+            tally = _sum_up(screen, Tally.read(scene.store), took_s)
+            tally.check(jobs, killed_job_id)
         except DemoError:
             for line in stage.last_words():
                 screen.say(line, style="dim")
@@ -79,6 +84,7 @@ def run(screen: Screen, count: int) -> None:
     expect(victim.running(started), [], "processes left behind")
     screen.say("")
     screen.say("All as promised. No process and no file is left behind.", style="green")
+    return tally.figures() | {"seconds": round(took_s, 1)}
 
 
 def _too_late(screen: Screen) -> DemoError:

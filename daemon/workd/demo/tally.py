@@ -65,6 +65,17 @@ class Tally:
         """Jobs that were run more than once."""
         return tuple(outcome for outcome in self.outcomes if outcome.deliveries > 1)
 
+    def figures(self) -> dict[str, float]:
+        """Return what is shown of it, by name."""
+        return {
+            "jobs": self.jobs,
+            "succeeded": self.succeeded,
+            "deliveries": self.deliveries,
+            "redeliveries": self.deliveries - self.jobs,
+            "dead_letters": self.dead_letters,
+            "queued": self.left,
+        }
+
     def check(self, jobs: int, killed_job_id: str) -> None:
         """Raise `DemoError` unless every job succeeded and the killed one, and no other, was run twice."""
         expect(self.jobs, jobs, "jobs that ended")
