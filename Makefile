@@ -8,7 +8,7 @@ JOBS   ?= 4
 PEERS  ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint check-lowest fmt wheel clean
+.PHONY: help demo test check lint check-lowest fmt man wheel clean
 .PHONY: bench bench-compare bench-budget bench-curves bench-report bench-peers bench-all
 .DELETE_ON_ERROR:
 
@@ -40,6 +40,9 @@ check-lowest: ## Run unit and contract tests with the oldest version of each dep
 fmt: $(VENV)/.installed-dev ## Format, and fix what can be fixed by itself
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
+
+man: $(VENV)/.installed-dev ## Write deploy/man anew, of the commands and settings that there are
+	$(BIN)/python -m workd.cli.manual deploy/man
 
 bench: $(VENV)/.installed-dev ## Measure beside multiprocessing.Pool: calls, first result, memory, deaths, Redis (ARGS="pool": a part)
 	$(BIN)/python tests/bench $(ARGS)

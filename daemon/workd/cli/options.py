@@ -52,14 +52,15 @@ def _parameter(name: str) -> inspect.Parameter:
     option = typer.Option(
         settings.flag(name),
         help=f"{field.description}{shown}",
-        metavar=None if is_switch else _metavar(name, field.annotation),
+        metavar=None if is_switch else metavar(name, field.annotation),
         show_default=False,
     )
     annotation: Any = Annotated[bool | None, option] if is_switch else Annotated[str | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _metavar(name: str, annotation: object) -> str:
+def metavar(name: str, annotation: object) -> str:
+    """Say what stands for a setting's value."""
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
     return {"s": "SECONDS", "bytes": "BYTES", "url": "URL"}.get(
