@@ -1,27 +1,32 @@
-"""Where log lines go and what they look like, for structlog and the standard library's logging alike.
+"""What log lines look like, for structlog and the standard library's logging alike.
 
 The supervisor and the forkserver call `configure` once, with what every line of theirs is to carry (daemon); a
-worker adds what it alone knows (its pid) with `bind`. JSON when stderr is not a terminal, colours when it is. A line
-is written with one write, so that lines of several processes on one stderr never mix. Nothing here opens files or
-rotates: that is the service manager's work. The daemon's modules take their loggers from here, so that structlog is
-loaded in one way alone.
+worker adds what it alone knows (its pid) with `bind`. Under systemd lines are entries of the journal, JSON where stderr
+is no terminal, colours where it is. How they get there, and that nothing is ever held up by it, is `workd.output`'s.
+Nothing here opens files or rotates: that is the service manager's work. The daemon's modules take their loggers from
+here, so that structlog is loaded in one way alone.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import json
 import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from workd_tasks.context import current
+from workd.output import journal, printing, rendering
+from workd.output.repeats import PERIOD_S, Repeats
+from workd.output.secrets import Mask
+from workd.output.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from structlog.typing import EventDict, Processor, WrappedLogger
+
+    from workd_tasks.context import Context
 
 
 @contextlib.contextmanager
@@ -46,37 +51,70 @@ with _without("rich"):
     import structlog
     from structlog import get_logger
 
-LogFormat = Literal["auto", "json", "console"]
+LogFormat = Literal["auto", "json", "console", "journal"]
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
+FLUSH_S: Final = 1.0  # at the end of the process, for what nobody has taken yet
 
-__all__ = ["LEVELS", "LogFormat", "bind", "configure", "get_logger", "is_json"]
+__all__ = ["LEVELS", "LogFormat", "bind", "chosen", "configure", "dropped", "flush", "get_logger", "hide", "trace_ids"]
 
 _bound: Final[dict[str, object]] = {}  # what every line of this process carries
+_mask: Final = Mask()
+_journal_target: Final = journal.JournalTarget()
+_journal: Final = Sink(lambda: _journal_target)
 
 
-def configure(level: str = "info", fmt: LogFormat = "auto", **bound: object) -> None:
-    """Send what is logged from now on to stderr, each line with `bound` in it. Safe to call again."""
+class _State:
+    """What `configure` has chosen for this process."""
+
+    format: LogFormat = "auto"
+    repeats: Repeats | None = None
+    is_timed = False  # whether somebody will look for what was left out
+    last: tuple[Processor, ...] = ()  # what is left to be done with a line that is to be written
+    at_exit = False
+
+
+_state: Final = _State()
+
+trace_ids: Final[list[Callable[[Context | None], dict[str, str]]]] = []
+"""What knows the trace that a line belongs to, if anything does: see `workd.tracing`."""
+
+
+def configure(level: str = "info", fmt: LogFormat = "auto", *, of_tasks: bool = False, **bound: object) -> None:
+    """Have what is logged from now on written, each line with `bound` in it. Safe to call again.
+
+    `of_tasks`: this is a process in which task code runs. What it says is said in full, however often, and it waits a
+    little for a reader that is slow; a supervisor neither repeats itself nor ever waits.
+    """
     _bound.clear()
     bind(**bound)
+    _state.format = chosen(fmt)
+    _state.repeats = None if of_tasks else Repeats()
+    for sink in (_journal, *printing.sinks.values()):
+        sink.waits = of_tasks
+        sink.say_dropped = _say_dropped
     number = logging.getLevelNamesMapping()[level.upper()]
-    rendering = _rendering(fmt)
-    shared = _shared()
+    first, last = _first(), _last()
+    _state.last = tuple(last)
     structlog.configure(
-        processors=[*shared, *rendering],
+        processors=[*first, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=_StderrLogger,
+        logger_factory=_Logger,
         cache_logger_on_first_use=False,  # a cached logger would keep the format of an earlier call
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *shared],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *first],
+        processors=[_without_meta, *last],
     )
-    handler = _StderrHandler()
+    handler = _Handler()
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)
     logging.captureWarnings(capture=True)
+    printing.render_with(_write_printed)
+    if not (of_tasks or _state.at_exit):
+        _state.at_exit = True
+        atexit.register(flush)
 
 
 def bind(**bound: object) -> None:
@@ -84,53 +122,115 @@ def bind(**bound: object) -> None:
     _bound.update(bound)
 
 
-def is_json(fmt: LogFormat) -> bool:
-    """Tell whether lines are written as JSON: when asked for, or when nobody reads them on a terminal."""
-    return fmt == "json" or (fmt == "auto" and not sys.stderr.isatty())
+def hide(secrets: Iterable[str]) -> None:
+    """Have these never be read in a line of this process, whoever writes it."""
+    _mask.hide(secrets)
 
 
-class _StderrLogger:
-    """The end of structlog's chain: one line, one write, to the stderr of this moment."""
+def chosen(fmt: LogFormat) -> LogFormat:
+    """Say what a format means for this process: `auto` is what its stderr is made for."""
+    if fmt != "auto":
+        return fmt
+    if journal.is_stderr(os.environ):
+        return "journal"
+    return "console" if sys.stderr is not None and sys.stderr.isatty() else "json"
+
+
+def dropped() -> int:
+    """Return how many lines of this process were dropped since it began, because nothing took them."""
+    return _journal.dropped + sum(sink.dropped for sink in printing.sinks.values())
+
+
+def flush(timeout_s: float = FLUSH_S) -> None:
+    """Say what was left out, and bring away what is kept, as far as somebody takes it in so long."""
+    _tell_repeated(all_of_them=True)
+    for sink in (_journal, *printing.sinks.values()):
+        sink.flush(timeout_s)
+
+
+# ── the end of the chain ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Logger:
+    """The end of structlog's chain."""
 
     def __init__(self, *_names: object) -> None:
         pass
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str | bytes) -> None:
         _write_line(line)
 
     debug = info = warning = error = critical = exception = msg = log = fatal = failure = err = warn = _write
 
 
-class _StderrHandler(logging.Handler):
+class _Handler(logging.Handler):
     """The end of the standard library's chain."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             _write_line(self.format(record))
+        except structlog.DropEvent:
+            pass
         except Exception:  # noqa: BLE001 - logging's own rule: such a record is reported, not raised
             self.handleError(record)
 
 
-def _write_line(line: str) -> None:
-    stream = sys.stderr
+def _write_line(line: str | bytes, stream: str = "stderr") -> None:
+    if isinstance(line, bytes):
+        _journal.write(line)
+        return
+    text = _mask.apply(line) + "\n"
+    now = getattr(sys, stream)
+    if isinstance(now, printing.Stream) or now is getattr(sys, f"__{stream}__"):
+        printing.sinks[stream].write(text.encode("utf-8", "backslashreplace"))
+    else:
+        _write_to(now, text)
+
+
+def _write_to(stream: Any, text: str) -> None:
+    """Write to what somebody has put in the place of stderr: a test, or `contextlib.redirect_stderr`."""
     try:
-        stream.write(line + "\n")
+        stream.write(text)
         stream.flush()
     except UnicodeEncodeError:  # half a surrogate pair; escaped like this it is JSON still
         encoding = stream.encoding or "utf-8"
-        _write_line(line.encode(encoding, "backslashreplace").decode(encoding))
-    except (BrokenPipeError, ValueError):  # whoever read our log is gone, or the stream is closed
+        _write_to(stream, text.encode(encoding, "backslashreplace").decode(encoding))
+    except (OSError, ValueError, AttributeError):  # whoever read our log is gone, or the stream is closed, or None
         pass  # no reason to stop a job
 
 
-def _shared() -> list[Processor]:
-    """List the processors that every line passes before it is rendered; what a line says itself wins."""
+def _write_printed(stream: str, line: str, job: Context | None) -> None:
+    """Write a line that was printed, as if it had been logged."""
+    _write_line(_finished({"event": line, "level": "info", "stream": stream, **_job_fields(job)}), stream)
+
+
+def _say_dropped(count: int) -> bytes:
+    """Make the line that stands for lines that nothing took."""
+    text = "lines of the log were dropped here: nothing took them"
+    line = _finished({"event": text, "level": "warning", "dropped": count, rendering.OWN: ("dropped",)})
+    return line if isinstance(line, bytes) else f"{line}\n".encode("utf-8", "backslashreplace")
+
+
+def _finished(event: EventDict) -> Any:
+    """Do with a line what is done last with each."""
+    rendered: Any = event
+    for processor in _state.last:
+        rendered = processor(None, str(event.get("level")), rendered)
+    return rendered
+
+
+# ── the chain ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _first() -> list[Processor]:
+    """List the processors that every logged line passes at first; what a line says itself wins."""
+    note: list[Processor] = [_note_own] if _state.format == "journal" else []
     return [
+        *note,
         structlog.contextvars.merge_contextvars,
         _add_job,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _add_bound,
+        _limit,
     ]
 
 
@@ -142,31 +242,103 @@ def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventD
 
 def _add_job(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Say for which job a line is written, whoever writes it: a task, a library that it calls, or Python's warnings."""
-    if (job := current.get(None)) is not None:
-        event.setdefault("job_id", job.id)
-        event.setdefault("task", job.task)
-        event.setdefault("delivery", job.delivery)
-        event.setdefault("attempt", job.attempt)
+    job = printing.job()
+    for name, value in _job_fields(job).items():
+        event.setdefault(name, value)
     return event
 
 
-def _rendering(fmt: LogFormat) -> list[Processor]:
-    if is_json(fmt):
-        return [structlog.processors.format_exc_info, _render_json]
-    colors = sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    plain = structlog.dev.plain_traceback  # also where a task module has loaded rich
-    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+def _job_fields(job: Context | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if job is not None:
+        fields = {"job_id": job.id, "task": job.task, "delivery": job.delivery, "attempt": job.attempt}
+        if job.queue:
+            fields["queue"] = job.queue
+    for know in trace_ids:
+        fields |= know(job)
+    return fields
 
 
-_FIRST: Final = ("timestamp", "level", "event")
+def _note_own(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Note what a line says itself, before anything is added to it; a task's logger says the job by itself."""
+    others = {"event", "exc_info", "stack_info", "logger", *_job_fields(printing.job())}
+    event[rendering.OWN] = tuple(name for name in event if name not in others and not name.startswith("_"))
+    return event
+
+
+def _without_meta(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Take away what logging's records bring along; the record itself says an entry of the journal where it is from."""
+    event.pop("_from_structlog", None)
+    if _state.format != "journal":
+        event.pop("_record", None)
+    return event
+
+
+def _last() -> list[Processor]:
+    """List what is done with every line that is to be written."""
+    rest: list[Processor] = [structlog.processors.TimeStamper(fmt="iso", utc=True), _add_bound]
+    match _state.format:
+        case "journal":
+            return [*rest, structlog.processors.format_exc_info, _render_journal]
+        case "console":
+            colors = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+            plain = structlog.dev.plain_traceback  # also where a task module has loaded rich
+            return [*rest, _without_own, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        case _:
+            return [*rest, _without_own, structlog.processors.format_exc_info, _render_json]
+
+
+def _without_own(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.pop(rendering.OWN, None)
+    return event
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """Write the line with its time, level and event first; whatever is logged, this ends in a line."""
-    ordered: dict[str, Any] = {name: event.pop(name) for name in _FIRST if name in event}
-    for name, value in event.items():
-        ordered[str(name)] = value
-    try:
-        return json.dumps(ordered, default=repr, ensure_ascii=False)
-    except (TypeError, ValueError):  # keys that are no strings, or an object that holds itself
-        return json.dumps({name: repr(value) for name, value in ordered.items()}, ensure_ascii=False)
+    return rendering.to_json(event)
+
+
+def _render_journal(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
+    return rendering.to_journal(event, _mask.apply)
+
+
+# ── repeated warnings ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _limit(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    repeats = _state.repeats
+    if repeats is None:
+        return event
+    if not repeats.admit(method, event):
+        _have_it_told_in_time()
+        raise structlog.DropEvent
+    for level, fields in repeats.crowded_out():
+        _relog(level, fields)
+    return event
+
+
+def _have_it_told_in_time() -> None:
+    """Look again when the time of what is left out has come; where there is no loop, the end of the process does."""
+    asyncio = sys.modules.get("asyncio")
+    if _state.is_timed or asyncio is None:
+        return
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop().call_later(PERIOD_S, _look_again)
+        _state.is_timed = True
+
+
+def _look_again() -> None:
+    _state.is_timed = False
+    _tell_repeated()
+    if _state.repeats is not None and _state.repeats.is_holding:
+        _have_it_told_in_time()
+
+
+def _tell_repeated(*, all_of_them: bool = False) -> None:
+    if _state.repeats is not None:
+        for level, fields in _state.repeats.overdue(all_of_them=all_of_them):
+            _relog(level, fields)
+
+
+def _relog(level: str, event: EventDict) -> None:
+    """Write a line that was left out, with the time of now."""
+    _write_line(_finished({"level": level, **event}))

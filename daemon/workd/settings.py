@@ -160,8 +160,8 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         default="info", description="least level logged"
     )
-    log_format: Literal["auto", "json", "console"] = Field(
-        default="auto", description="auto: colours on a terminal, else JSON"
+    log_format: Literal["auto", "json", "console", "journal"] = Field(
+        default="auto", description="auto: the journal under systemd, colours on a terminal, else JSON"
     )
     schedule: dict[LineName, Line] = Field(
         default={}, description="jobs at certain times: a table [schedule.NAME] for each, in the file"

@@ -135,10 +135,10 @@ def test_python_warnings_are_lines_too(capsys: pytest.CaptureFixture[str]) -> No
 def test_a_terminal_gets_words_and_a_pipe_gets_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert log.is_json("auto")
+    assert log.chosen("auto") == "json"
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert not log.is_json("auto")
-    assert log.is_json("json")
+    assert log.chosen("auto") == "console"
+    assert log.chosen("json") == "json"
     monkeypatch.setenv("NO_COLOR", "1")
     log.configure("info", "auto", daemon="d")
     structlog.get_logger().info("started", workers=4)

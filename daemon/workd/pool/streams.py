@@ -13,16 +13,17 @@ def write_whole_lines() -> None:
     A worker may be killed at any moment, and what its buffers hold then is lost. `write_through`, which
     PYTHONUNBUFFERED sets, would write the line and its end apart, so that lines of several workers mix.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         if isinstance(stream, io.TextIOWrapper):  # a task module may have put anything there
             stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def flush_streams() -> None:
     """Write out what is buffered for stdout and stderr, as far as anybody takes it."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # closed, broken, or None
-            stream.flush()
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        with contextlib.suppress(Exception):  # closed, or broken
+            if stream is not None:
+                stream.flush()
 
 
 def print_exception() -> None:

@@ -11,6 +11,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from workd.output import printing
 from workd.pool import frames
 from workd.pool.child import notices, runner
 from workd_tasks import errors, registry
@@ -49,6 +50,9 @@ async def run_async(tasks: TaskRunner, key: int, job: RunnerJob, soft_timeout_s:
         return tasks.returned(job.task, call.dump(value))
     except BaseException as error:  # noqa: BLE001 (every end of a task is data; the loop must go on)
         return runner.raised(task, error)
+    finally:
+        if printing.open_lines:
+            printing.end_job(job_context)
 
 
 def interrupt(key: int) -> bool:

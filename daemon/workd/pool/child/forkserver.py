@@ -52,6 +52,9 @@ def _load(
 
     runner_module, _, factory = request["runner"].partition(":")
     if request["modules"]:
+        from workd.output import printing  # not for `workd.Pool`, whose workers print as the standard library's do
+
+        printing.install()
         _collect_again(collects)
     for module in request["modules"]:
         from workd_tasks import registry  # not for `workd.Pool`, which names no modules

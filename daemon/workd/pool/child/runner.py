@@ -19,6 +19,8 @@ from pydantic_core import to_json
 
 from workd import excerpt, wire
 from workd.errors import InvalidMessageError, UnknownVersionError
+from workd.output import printing
+from workd.output.printing import open_lines
 from workd.pool import frames
 from workd.pool.child import alarm
 from workd_tasks import hooks, registry, signature
@@ -101,6 +103,8 @@ class TaskRunner:
         except BaseException as error:  # noqa: BLE001 (every end of a task is data; the process must live on)
             return raised(task, error)
         finally:
+            if open_lines:
+                printing.end_job(job_context)
             current.reset(token)
         if len(payload) > self._max_result_bytes:
             return frames.TOO_LARGE, _too_large(job.task, len(payload), self._max_result_bytes)

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from workd import log
+from workd.output import printing
 from workd.pool import frames
 from workd.pool.child import notices
 from workd.pool.child.runner import RunnerJob, TaskRunner, raised, unknown
@@ -34,6 +35,8 @@ class TaskWork:
     def stop(self) -> None:
         """Run what is to run at the end of a worker."""
         hooks.stop_worker()
+        printing.end_all()
+        log.flush(0)
 
     def run(self, body: memoryview) -> tuple[int, bytes]:
         """Run one task message."""
@@ -76,5 +79,7 @@ def make(
     runner = TaskRunner(
         daemon_id, max_result_bytes, queues=queues, should_stop=notices.should_stop, progress=notices.report
     )
-    log.configure(log_level, log_format, daemon=daemon_id)  # here, so that no worker has to: that costs each 0.5 MB
+    log.configure(
+        log_level, log_format, of_tasks=True, daemon=daemon_id
+    )  # here, so that no worker has to: that costs each 0.5 MB
     return TaskWork(runner), registry.catalogue()

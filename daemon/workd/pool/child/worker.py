@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import array
 import contextlib
+import contextvars
 import json
 import multiprocessing.process
 import multiprocessing.util
 import os
 import socket
+import sys
 import time
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
@@ -75,7 +77,7 @@ def become_worker(
         booted = _boot(slot, channel, make_runner)
         if booted is not None:
             status = EXIT_CHANNEL_BROKEN
-            status = serve(channel, *booted)
+            status = _serve_in_sight(channel, *booted)
             booted[1].stop()
             multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library's workers
     except BaseException:  # noqa: BLE001 - the last frame of the process: nothing may escape into the forkserver
@@ -103,6 +105,16 @@ def _boot(slot: int, channel: socket.socket, make_runner: Callable[[], Runner]) 
     faultpoints.hit("worker_after_ready")
     os.close(reader_fd)
     return results, runner
+
+
+def _serve_in_sight(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
+    """Serve in a context that printing can look into: the threads that a job starts do not inherit it."""
+    printing = sys.modules.get("workd.output.printing")  # loaded where tasks are run, not for `workd.Pool`
+    if printing is None:
+        return serve(channel, results, runner)
+    context = contextvars.copy_context()
+    printing.look_into(context)
+    return context.run(serve, channel, results, runner)
 
 
 def serve(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
