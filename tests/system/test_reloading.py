@@ -1,0 +1,46 @@
+"""New code under load: systemctl reload rolls the workers, and no job notices."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.machines.service import Service
+
+pytestmark = pytest.mark.xdist_group("container")
+
+JOBS = 600
+NEW_CODE = {'VERSION = "first"': 'VERSION = "second"'}
+
+
+def test_systemctl_reload_brings_new_code_under_load_and_loses_nothing(service: Service) -> None:
+    service.start()
+    daemon = service.main_pid()
+    assert service.call("version") == "first"
+    ids = service.enqueue_many("count", [(number,) for number in range(JOBS)])
+    service.machine.eventually(lambda: len(service.ran()) > 20)
+    service.write_tasks(NEW_CODE)
+    service.machine.run("systemctl", "reload", service.unit)
+    service.machine.eventually(lambda: service.call("version") == "second")
+    assert service.values(ids) == list(range(JOBS))
+    assert Counter(service.ran()) == Counter(map(str, range(JOBS)))  # each once: none was cut short
+    assert service.main_pid() == daemon
+    assert service.property("ActiveState") == "active"
+    assert service.property("NRestarts") == "0"
+
+
+def test_a_reload_of_code_that_does_not_import_changes_nothing_and_says_so(service: Service) -> None:
+    service.start()
+    daemon = service.main_pid()
+    service.write_tasks(NEW_CODE | {"import logging": "import a_module_that_nobody_has"})
+    service.machine.tried("systemctl", "reload", service.unit)
+    service.machine.eventually(lambda: "a_module_that_nobody_has" in service.machine.log(service.unit))
+    assert service.call("version") == "first"
+    assert service.main_pid() == daemon
+    assert service.property("ActiveState") == "active"
+    service.write_tasks(NEW_CODE)
+    service.machine.run("systemctl", "reload", service.unit)
+    service.machine.eventually(lambda: service.call("version") == "second")

@@ -1,0 +1,123 @@
+"""A unit that is stopped, killed or stands still while jobs run."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from support.machines.service import Service
+
+pytestmark = pytest.mark.xdist_group("container")
+
+JOBS = 400
+SOME = 20
+
+
+def under_load(service: Service) -> list[str]:
+    """Start the daemon with more jobs than it can finish before something happens; return their ids."""
+    service.start()
+    ids = service.enqueue_many("count", [(number,) for number in range(JOBS)])
+    service.machine.eventually(lambda: len(service.ran()) > SOME)
+    return ids
+
+
+def test_systemctl_stop_under_load_loses_nothing_and_ends_in_time(service: Service) -> None:
+    ids = under_load(service)
+    began = time.monotonic()
+    service.stop()
+    assert time.monotonic() - began < 45  # the unit's TimeoutStopSec: nothing had to be killed
+    assert service.property("Result") == "success"
+    assert service.property("ExecMainStatus") == "0"
+    at_the_stop = service.ran()
+    assert len(at_the_stop) < JOBS
+    assert set(Counter(at_the_stop).values()) == {1}
+    service.start()
+    assert service.values(ids) == list(range(JOBS))
+    assert Counter(service.ran()) == Counter(map(str, range(JOBS)))  # each once: what ran was waited for
+
+
+def test_a_stop_waits_for_the_job_that_runs(service: Service) -> None:
+    service.start()
+    job = service.enqueue("hold", "gate")
+    service.machine.eventually(lambda: service.ran() == ["gate"])
+    service.machine.run("systemctl", "stop", "--no-block", service.unit)
+    service.machine.eventually(lambda: service.property("ActiveState") == "deactivating")
+    assert "drain" in service.property("StatusText")
+    service.machine.write("/var/lib/workd/gate", "")
+    service.machine.eventually(lambda: service.property("ActiveState") == "inactive")
+    assert service.property("Result") == "success"
+    assert service.outcome(job)["status"] == "succeeded"
+    assert service.ran() == ["gate"]
+
+
+def test_a_stop_leaves_no_process_behind(service: Service) -> None:
+    under_load(service)
+    service.stop()
+    assert service.machine.tried("pgrep", "--uid", "workd").out == ""
+
+
+def test_a_killed_daemon_is_started_again_and_the_jobs_end(service: Service) -> None:
+    ids = under_load(service)
+    before = service.main_pid()
+    service.machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", service.unit)
+    service.machine.eventually(lambda: service.main_pid() not in {0, before})
+    assert service.values(ids) == list(range(JOBS))
+    assert service.property("NRestarts") == "1"
+    assert set(map(int, service.ran())) == set(range(JOBS))
+
+
+def test_a_kill_of_the_whole_unit_is_survived_too(service: Service) -> None:
+    ids = under_load(service)
+    before = service.main_pid()
+    service.machine.tried("systemctl", "kill", "--signal=KILL", service.unit)  # fails where some are dead already
+    service.machine.eventually(lambda: service.main_pid() not in {0, before})
+    assert service.values(ids) == list(range(JOBS))
+    service.machine.eventually(lambda: service.property("ActiveState") == "active")
+    assert service.property("NRestarts") == "1"
+
+
+def test_a_daemon_that_stands_still_is_ended_by_the_watchdog_and_started_again(service: Service) -> None:
+    service.drop_in("[Service]\nWatchdogSec=3\n")
+    ids = under_load(service)
+    before = service.main_pid()
+    service.machine.run("kill", "-STOP", str(before))
+    service.machine.eventually(lambda: service.main_pid() not in {0, before})
+    assert "Watchdog timeout" in service.machine.log(service.unit)
+    assert service.values(ids) == list(range(JOBS))
+    assert service.property("NRestarts") == "1"
+
+
+def test_an_idle_daemon_and_one_that_waits_for_redis_feed_the_watchdog(service: Service) -> None:
+    service.drop_in("[Service]\nWatchdogSec=3\n")
+    service.start()
+    machine, daemon = service.machine, service.main_pid()
+
+    def fed_at() -> int:
+        return int(service.property("WatchdogTimestampMonotonic"))
+
+    def fed_for_seconds(seconds: int) -> bool:
+        """Say whether a sign of life came so long after the first: without, the watchdog had ended it by then."""
+        return fed_at() - first > seconds * 1_000_000
+
+    first = fed_at()
+    machine.eventually(lambda: fed_for_seconds(7))
+    machine.sh("systemctl stop redis-server")
+    try:
+        first = fed_at()
+        machine.eventually(lambda: fed_for_seconds(7))
+    finally:
+        machine.sh("systemctl start redis-server")
+    assert service.main_pid() == daemon
+    assert service.property("NRestarts") == "0"
+
+
+def test_what_cannot_get_better_is_not_tried_again(service: Service) -> None:
+    service.write_tasks({"import logging": "import a_module_that_nobody_has"})
+    assert service.machine.tried("systemctl", "start", service.unit).code != 0
+    service.machine.eventually(lambda: service.property("ActiveState") == "failed")
+    assert service.property("NRestarts") == "0"
+    assert "a_module_that_nobody_has" in service.machine.log(service.unit)
