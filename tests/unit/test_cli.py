@@ -3,7 +3,7 @@ import os
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -45,9 +45,11 @@ class FakeSupervisor(ModuleType):
         super().__init__("workd.supervisor")
         self.answer = answer
         self.calls: list[tuple[settings.Settings, list[str], object]] = []
+        self.read: list[settings.Settings] = []  # what it would read at a reload
 
-    def run(self, chosen: settings.Settings, modules: Sequence[str], *, launched: object) -> int:
-        self.calls.append((chosen, list(modules), launched))
+    def run(self, chosen: settings.Settings, *, read: Callable[[], settings.Settings], launched: object) -> int:
+        self.calls.append((chosen, list(chosen.modules), launched))
+        self.read.append(read())
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -70,6 +72,7 @@ def test_run_hands_settings_modules_and_the_forkserver_to_the_supervisor(monkeyp
     ((chosen, modules, launched),) = supervisor.calls
     assert (chosen.workers, chosen.queues, chosen.require_redis) == (3, ("x", "y"), True)
     assert (modules, launched) == (["a.b", "c"], forkserver)
+    assert supervisor.read == [chosen]
 
 
 def test_run_takes_its_modules_from_the_file_where_none_are_named(

@@ -1,7 +1,7 @@
 """What answers in a virtual machine: reads commands from a serial line and runs them. It runs there, alone.
 
-Both ways one line of JSON: `{"argv": […], "env": {…}, "stdin": "…", "timeout_s": 60}` comes in, `{"code": 0, "out": "…",
-"err": "…"}` goes out; the first line is `{"hello": true}`. One command at a time.
+Both ways one line of JSON: `{"argv": […], "env": {…}, "stdin": "…", "timeout_s": 60}` comes in, and
+`{"code": 0, "out": "…", "err": "…"}` goes out; the first line is `{"hello": true}`. One command at a time.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 def main(device: str) -> None:
     """Answer until the line is cut."""
     with open(device, "r+b", buffering=0) as line:  # noqa: PTH123 - a device, unbuffered
-        tty.setraw(line, termios.TCSAFLUSH)
+        tty.setraw(line.fileno(), termios.TCSAFLUSH)
         _say(line, {"hello": True})
         waiting = b""
         while chunk := line.read(4096):
