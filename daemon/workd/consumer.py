@@ -194,7 +194,9 @@ class Consumer:
         finally:
             self._session = None
             pulse.rest_all()
+            pulse.expect("closing the connection", CALL_S)
             await session.close()
+            pulse.rest("closing the connection")
 
     def _tell(self, warnings: tuple[str, ...]) -> None:
         """Say what the server's settings can cost: once, until that changes."""
@@ -286,7 +288,11 @@ class Consumer:
         if not count:
             self._note_consuming()  # as much as it can
             dispatcher.room_changed.clear()
-            await dispatcher.room_changed.wait()  # while the pool is full, or all is paused: that is all right
+            self.pulse.waits_for_room = True
+            try:
+                await dispatcher.room_changed.wait()  # while the pool is full, or all is paused: that is all right
+            finally:
+                self.pulse.waits_for_room = False
         return count
 
     async def _read(self, session: Session, count: int, block_ms: int) -> bool:

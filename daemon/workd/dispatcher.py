@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from workd.broker.session import Session
     from workd.clock import Clock
     from workd.errors import PoolError
-    from workd.flights import Flight
+    from workd.flights import Backlog, Flight
     from workd.intake import Limits
     from workd.pool.core import ProcessPool
     from workd.pool.deaths import Lost
@@ -55,6 +55,7 @@ class Dispatcher:
     ) -> None:
         """Prepare for `queues`; `attach` brings the pool and the tasks. `apart`: each queue is served by itself."""
         self.books = {queue: Book(queue) for queue in queues}
+        self.backlogs: dict[str, Backlog] = {}  # by queue, as the takeover pass saw it
         self.room_changed = asyncio.Event()
         # For what brings entries that may be seen twice: the history, and takeovers.
         self.taking = {queue: asyncio.Lock() for queue in queues}
@@ -88,6 +89,13 @@ class Dispatcher:
         self.timetable.sign_with(limits.signing)
         self._stops.grace_s = limits.cancel_grace_s
         self.attach(self._pool, catalogue)
+
+    def oldest_wait_s(self) -> float | None:
+        """Return how long the oldest job of an open queue has waited that nobody has fetched; None: there is none."""
+        open_queues = self.gate.open_queues(tuple(self.backlogs))
+        waits = [self.backlogs[queue].oldest_ms for queue in open_queues]
+        oldest_ms = min((ms for ms in waits if ms is not None), default=None)
+        return None if oldest_ms is None else max(0.0, self.clock.now_s() - oldest_ms / 1000)
 
     def room(self) -> int:
         """Return how many entries to fetch now; 0 while the pool is full or Redis does not take what has ended."""

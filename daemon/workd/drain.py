@@ -8,6 +8,7 @@ daemon takes it over.
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
 from workd.errors import BrokerError
@@ -46,14 +47,21 @@ class Drain:
         self._presence = presence
         self.drain_s = drain_s  # may change until `run`
         self._hurry = asyncio.Event()
+        self._deadline = math.inf
 
     def hurry(self) -> None:
         """Have the deadline now. Safe to call twice, and before `run`."""
         self._hurry.set()
+        self._deadline = min(self._deadline, asyncio.get_running_loop().time())
+
+    def time_left_s(self) -> float:
+        """Return how long running jobs may still take; negative once the deadline is over."""
+        return self._deadline - asyncio.get_running_loop().time()
 
     async def run(self) -> None:
         """Bring everything to its end; returns when nothing is left to be done, or to be hoped for."""
         pool, deadline = self._pool, asyncio.get_running_loop().time() + self.drain_s
+        self._deadline = min(self._deadline, deadline)
         self._dispatcher.draining = True
         unstarted = pool.quiet()
         ask_all_to_stop(pool)

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from workd.wire import Envelope
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What of a queue no daemon has fetched yet, as of the last takeover pass: a second or two ago."""
+
+    oldest_ms: int | None = None  # when the oldest of it came, by the server's clock; None: there is none
+    jobs: int | None = None  # None: the server cannot tell
+
+
 @dataclass(slots=True)
 class Flight:
     """One job in this daemon's hands."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from workd import faultpoints
 from workd.errors import FencedError
+from workd.flights import Backlog
 from workd.log import get_logger
 from workd.schedule import until
 
@@ -101,6 +102,7 @@ async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) 
     if dispatcher.gate.note_paused(queue, reply.paused):
         await session.interrupt()  # what is being read is read of the queues that were open before
     dispatcher.gate.note_waiting(queue, reply.waiting)
+    dispatcher.backlogs[queue] = Backlog(reply.oldest_ms, reply.undelivered)
     if reply.entries:
         faultpoints.hit("after_takeover")
         dead = list(reply.taken_from)

@@ -27,6 +27,7 @@ class Pulse:
     sessions: int = 0  # connections over which jobs were fetched
     failures: int = 0  # sessions that broke, or never came to be
     warnings: tuple[str, ...] = ()  # what the server's settings can cost
+    waits_for_room: bool = False  # the fetcher sleeps until the pool has room
     _due: dict[str, float] = field(default_factory=dict)  # loop time, by what is expected
     _said: str = ""
     _said_at: float = 0.0
@@ -57,6 +58,23 @@ class Pulse:
         return True
 
 
+class Standstill:
+    """What should not be as it is for long, told by looking at it again and again: it must go away, or move on."""
+
+    def __init__(self) -> None:
+        """Nothing has been seen yet."""
+        self._since: dict[str, tuple[object, float]] = {}
+
+    def overdue(self, seen: Mapping[str, object], patience_s: float) -> list[tuple[str, float]]:
+        """Take what is seen now, each with what changes when it moves on; return what has stood still for too long."""
+        now = asyncio.get_running_loop().time()
+        before, self._since = self._since, {}
+        for what, state in seen.items():
+            known = before.get(what)
+            self._since[what] = known if known is not None and known[0] == state else (state, now)
+        return [(what, now - since) for what, (_, since) in self._since.items() if now - since > patience_s]
+
+
 class Pulses:
     """What several consumers say about themselves, as one: all is well where all are well."""
 
@@ -78,6 +96,11 @@ class Pulses:
     def trouble(self) -> str:
         """What is wrong with the first that is in trouble."""
         return next((f"queue {queue}: {pulse.trouble}" for queue, pulse in self._of.items() if pulse.trouble), "")
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Whether all fetchers sleep until the pool has room."""
+        return all(pulse.waits_for_room for pulse in self._of.values())
 
     @property
     def sessions(self) -> int:

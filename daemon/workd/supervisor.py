@@ -106,7 +106,7 @@ class Supervisor:
         card = Card(self.daemon_id, settings.queues, self._pool, self._vitals.details, clock)
         self._presence = Presence(Registry(settings.redis_url, self.daemon_id), card, settings.lease_s)
         self._drain = Drain(self._pool, self._dispatcher, self._consumer, self._presence, settings.drain_s)
-        self._reporter = Reporter(Notifier.take(os.environ), self._vitals)
+        self._reporter = Reporter(Notifier.take(os.environ), self._vitals, self._drain.time_left_s)
         self._reloading = Reload(self, self._pool, settings, read)
         self._stopping = asyncio.Event()
 

@@ -38,6 +38,11 @@ class Notifier:
         """How often to call `watchdog()`: three times within the limit: one late turn kills nobody."""
         return None if self.watchdog_s is None else self.watchdog_s / 3
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is a manager to tell."""
+        return self.address is not None
+
     def ready(self, status: str = "") -> bool:
         """Say that start-up is over; units that are ordered after us start now."""
         return self._send("READY=1", *_status(status))

@@ -10,15 +10,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from workd.health import Report
+from workd.pool.checkup import complaints
+from workd.pulse import Standstill
+from workd.rates import Rate
 from workd.states import State
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from workd.dispatcher import Dispatcher
     from workd.pool.core import ProcessPool
     from workd.pool.slot import Slot
     from workd.pulse import Pulse, Pulses
 
 LOOP_BOUND_S = 5.0  # how late a loop may be before it counts as stuck
+SETTLE_BOUND_S = 30.0  # how long what has ended may wait without any call that records something
 
 
 class Vitals:
@@ -30,6 +36,8 @@ class Vitals:
         self._dispatcher = dispatcher
         self._pulse = pulse
         self._loop = asyncio.get_running_loop()
+        self._rate = Rate()
+        self._standstill, self._unsettled = Standstill(), Standstill()
         self.state = State.BOOTING
         self.reload_trouble = ""  # why the last reload came to nothing
 
@@ -38,10 +46,36 @@ class Vitals:
         """The queues that are served."""
         return list(self._dispatcher.books)
 
+    def sample(self) -> None:
+        """Take the figures of this moment that are shown as rates; to be called about once a second."""
+        self._rate.note(self._loop.time(), self._dispatcher.settler.ended)
+
     def live(self) -> Report:
         """Whether every loop is within its bound. A wait for Redis under backoff is within it, and so is idleness."""
-        reasons = [f"{what} is overdue by {late_s:.0f} s" for what, late_s in self._pulse.overdue(LOOP_BOUND_S)]
+        late = [
+            *self._pulse.overdue(LOOP_BOUND_S),
+            *self._standstill.overdue(dict(self._complaints()), LOOP_BOUND_S),
+            *self._unsettled.overdue(self._waiting_ends(), SETTLE_BOUND_S),
+        ]
+        reasons = [f"{what} is overdue by {late_s:.0f} s" for what, late_s in late]
         return Report(not reasons, reasons, self._details())
+
+    def _complaints(self) -> Iterator[tuple[str, object]]:
+        """Yield what may be so for a moment alone, and whom it is about."""
+        if self.state is State.BOOTING:
+            return  # `boot_timeout_s` bounds it
+        yield from complaints(self._pool)
+        dispatcher = self._dispatcher
+        is_asleep = self._pulse.waits_for_room and bool(dispatcher.gate.open_queues(self.queues))
+        if self.state is State.RUNNING and is_asleep and dispatcher.room():
+            yield "the fetch, though there is room,", None
+
+    def _waiting_ends(self) -> dict[str, object]:
+        """Return what waits to be recorded while Redis is there, with what changes when some of it is."""
+        settler = self._dispatcher.settler
+        if not self._pulse.connected or settler.unsettled == settler.held:
+            return {}
+        return {"the recording of what has ended": (settler.batches, self._pulse.sessions)}
 
     def ready(self) -> Report:
         """Whether a job pushed now would be run: Redis answers, the last fetch came back, all slots are full."""
@@ -66,15 +100,21 @@ class Vitals:
 
     def status_line(self) -> str:
         """Return the line that `systemctl status` shows."""
-        slots = self._slots()
-        ready = sum(slot.ready for slot in slots)
-        queues = len(self._dispatcher.books)
-        doing = "consuming" if self._pulse.consuming and self.state is State.RUNNING else self.state
-        trouble = f", {self._pulse.trouble}" if self._pulse.trouble and self.state is State.RUNNING else ""
-        line = f"{doing} {queues} queue{'s' if queues != 1 else ''}, {ready}/{len(slots)} workers"
-        jobs = len(self._pool.running())
-        trouble += f", the reload failed: {self.reload_trouble}" if self.reload_trouble else ""
-        return f"{line}, {jobs} job{'s' if jobs != 1 else ''} in hand{trouble}"
+        slots, pulse = self._slots(), self._pulse
+        is_consuming = pulse.consuming and self.state is State.RUNNING
+        parts = [
+            f"{'consuming' if is_consuming else self.state} {_counted(len(self.queues), 'queue')}",
+            f"{sum(slot.ready for slot in slots)}/{len(slots)} workers",
+            f"{_short(self._rate.per_s())} jobs/s",
+        ]
+        if (oldest_s := self._dispatcher.oldest_wait_s()) is not None:
+            parts.append(f"oldest {_short(oldest_s)} s")
+        parts.append(f"{_counted(len(self._pool.running()), 'job')} in hand")
+        if pulse.trouble and self.state in (State.RUNNING, State.QUIET):
+            parts.append(pulse.trouble)
+        if self.reload_trouble:
+            parts.append(f"the reload failed: {self.reload_trouble}")
+        return ", ".join(parts)
 
     def _slots(self) -> list[Slot]:
         """Return the slots that are to have a worker, not those that end with the job they are on."""
@@ -110,3 +150,12 @@ class Vitals:
             "warnings": list(self._pulse.warnings),
             "reload_trouble": self.reload_trouble,
         }
+
+
+def _short(number: float) -> str:
+    """Write a number with a digit after the point where that tells something."""
+    return f"{number:.0f}" if number >= 10 or number == 0 else f"{number:.1f}"  # noqa: PLR2004 - two digits are enough
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,6 +1,6 @@
 """What a session can be asked beside the way of a job: what was taken from us, and trimming the dead letters."""
 
-from support.jobs import QUEUE, bury, fetched
+from support.jobs import QUEUE, bury, fetched, push
 from support.stores import Store
 from workd.broker import keys
 
@@ -63,3 +63,18 @@ async def test_trimming_where_there_are_no_dead_letters_makes_no_key(store: Stor
     async with store.session() as session:
         assert await session.trim_dead(QUEUE, 1, 1.0) == 0
     assert not client.exists(keys.dead(QUEUE))
+
+
+async def test_a_takeover_pass_says_what_nobody_has_fetched_and_since_when(store: Store) -> None:
+    client = store.client()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        reply = await session.takeover(QUEUE)
+        assert (reply.oldest_ms, reply.undelivered) == (None, 0)
+        await fetched(session, client, b"with us")
+        first, _ = push(client, b"1", b"2")
+        reply = await session.takeover(QUEUE)
+        assert reply.oldest_ms == int(first.partition("-")[0])
+        assert reply.undelivered in (2, None)  # where entries were deleted, some servers cannot tell
+        client.delete(keys.stream(QUEUE))
+        assert (await session.takeover(QUEUE)).oldest_ms is None

@@ -1,4 +1,4 @@
-"""SIGHUP brings new code and settings in while jobs run: nothing is lost or run twice, what is wrong changes nothing."""
+"""SIGHUP brings in new code and settings under load: nothing is lost or run twice, what is wrong changes nothing."""
 
 from __future__ import annotations
 
@@ -25,6 +25,24 @@ PROMPT_S = 10.0
 RELOAD_S = 30.0
 LOAD = 2_000
 
+DOOMED = """
+@task(result_ttl=600)
+def doomed() -> int:
+    return 1
+"""
+FRESH = DOOMED.replace("doomed", "fresh").replace("1", "2")
+FLAKY = """
+@task(result_ttl=600)
+def flaky() -> int:
+    raise ValueError
+"""
+LIMITED = """
+@task(result_ttl=600, concurrency_limit=1)
+def limited(gate: str) -> None:
+    note("start")
+    wait_at(gate)
+"""
+
 
 @pytest.fixture
 def code(tmp_path: Path) -> ChangingCode:
@@ -48,8 +66,8 @@ def start(start_daemon: StartDaemon, code: ChangingCode, manager: NotifySocket) 
     """Starts a daemon that runs the code that changes."""
 
     def start(**settings: object) -> DaemonProcess:
-        environment = ENVIRONMENT | manager.environment()
-        return start_daemon(modules=(MODULE,), environment=environment, **settings)
+        chosen = {"modules": (MODULE,), "environment": ENVIRONMENT | manager.environment()} | settings
+        return start_daemon(ready=True, **chosen)
 
     return start
 
@@ -135,19 +153,12 @@ def test_workers_that_do_not_come_up_with_new_code_leave_the_former_ones(
 def test_new_tasks_are_known_changed_ones_have_their_new_options_and_gone_ones_are_unknown(
     queue: FaultQueue, start: Start, code: ChangingCode
 ) -> None:
-    code.write(
-        "one",
-        "@task(result_ttl=600)\ndef doomed() -> int:\n    return 1\n\n@task(result_ttl=600)\ndef flaky() -> int:\n    raise ValueError\n",
-    )
+    code.write("one", DOOMED + FLAKY)
     daemon = start(unknown_task_s=0)
     queue.succeeded(queue.push("doomed"))
     queue.ended(queue.push("flaky"), status="dead", attempts=1)
     queue.ended(queue.push("fresh"), status="dead")
-    code.write(
-        "two",
-        "@task(result_ttl=600)\ndef fresh() -> int:\n    return 2\n\n"
-        "@task(result_ttl=600, max_retries=2, backoff_s=0.01, jitter=False)\ndef flaky() -> int:\n    raise ValueError\n",
-    )
+    code.write("two", FRESH + FLAKY.replace("ttl=600", "ttl=600, max_retries=2, backoff_s=0.01"))
     reload(daemon)
     line = daemon.log("reloaded")[0]
     assert (line["new"], line["gone"]) == (["fresh"], ["doomed"])
@@ -157,10 +168,9 @@ def test_new_tasks_are_known_changed_ones_have_their_new_options_and_gone_ones_a
 
 
 def test_a_task_that_is_given_a_limit_by_new_code_keeps_it(queue: FaultQueue, start: Start, code: ChangingCode) -> None:
-    limited = "@task(result_ttl=600, concurrency_limit=1)\ndef limited(gate: str) -> None:\n    note('start')\n    wait_at(gate)\n"
-    code.write("one", limited.replace(", concurrency_limit=1", ""))
+    code.write("one", LIMITED.replace(", concurrency_limit=1", ""))
     daemon = start(workers=3)
-    code.write("two", limited)
+    code.write("two", LIMITED)
     reload(daemon)
     first, second = queue.push("limited", "gate"), queue.push("limited", "gate")
     eventually(lambda: "waiting/limited" in queue.consumers(), PROMPT_S)
@@ -192,17 +202,13 @@ def test_settings_that_can_change_do_and_the_others_are_named(
 ) -> None:
     config = tmp_path / "workd.toml"
     config.write_text('drain_s = 600\nlog_level = "info"\n')
-    (tmp_path / "second_tasks.py").write_text(
-        "from workd_tasks import task\n\n@task(result_ttl=600)\ndef second() -> int:\n    return 2\n"
-    )
     daemon = start(config=config)
     job = queue.push("version", "gate")
     queue.run(job)
     config.write_text("drain_s = 0.1\nmax_retries = 3\n")
     reload(daemon, event="the reload failed; everything goes on as before")
-    config.write_text(
-        'drain_s = 0.1\nqueues = ["default", "other"]\ntimeout_s = 0.2\n[schedule.often]\ntask = "version"\ncron = "* * * * * *"\n'
-    )
+    often = '[schedule.often]\ntask = "version"\ncron = "* * * * * *"\n'
+    config.write_text(f'drain_s = 0.1\nqueues = ["default", "other"]\ntimeout_s = 0.2\n{often}')
     reload(daemon)
     assert daemon.log("reloaded")[0]["settings"] == ["drain_s", "timeout_s", "schedule"]
     ignored = daemon.wait_log("these settings can't change while the daemon runs: restart it")
@@ -215,17 +221,17 @@ def test_settings_that_can_change_do_and_the_others_are_named(
 
 
 def test_the_number_of_workers_and_the_modules_can_change(
-    queue: FaultQueue, start_daemon: StartDaemon, code: ChangingCode, tmp_path: Path
+    queue: FaultQueue, start: Start, code: ChangingCode, tmp_path: Path
 ) -> None:
     config = tmp_path / "workd.toml"
-    config.write_text(f'modules = ["{MODULE}"]\n')
-    (tmp_path / "second_tasks.py").write_text(
-        "from workd_tasks import task\n\n@task(result_ttl=600)\ndef second() -> int:\n    return 2\n"
-    )
-    daemon = start_daemon(modules=(), config=config, environment=ENVIRONMENT | {"WORKD_WORKERS": "1"}, workers=1)
-    config.write_text(f'modules = ["{MODULE}", "second_tasks"]\n')
+    config.write_text(f'workers = 1\nmodules = ["{MODULE}"]\n')
+    (tmp_path / "second_tasks.py").write_text("from workd_tasks import task\n" + FRESH)
+    daemon = start(modules=(), config=config, workers=None)
+    daemon.wait_workers(1)
+    config.write_text(f'workers = 3\nmodules = ["{MODULE}", "second_tasks"]\n')
     reload(daemon)
-    queue.succeeded(queue.push("second"), value=2)
+    daemon.wait_workers(3)
+    queue.succeeded(queue.push("fresh"), value=2)
     assert version_of(queue) == "one"
 
 

@@ -63,12 +63,13 @@ class DaemonProcess:
         environment: Mapping[str, str] | None = None,
         **settings: object,
     ) -> None:
-        """Take settings by name, as in `lease_s=2`; `folder` is where tasks keep their journal and look for gates."""
+        """Take settings by name, as in `lease_s=2`, None for the default; in `folder` tasks have journal and gates."""
         self.mark = secrets.token_hex(8)
         self._folder = folder
         self._stderr_path = folder / f"daemon-{self.mark}.log"
         chosen = {"redis_url": redis_url, "workers": 2, "lease_s": 2, "http": "", "log_format": "json"} | settings
-        flags = [word for name, value in chosen.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        given = {name: value for name, value in chosen.items() if value is not None}
+        flags = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         self._command = [sys.executable, "-m", "workd", "run", *modules, *flags]
         self._environment = clean_environment() | {MARK: self.mark, FOLDER: str(folder)} | dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None

@@ -115,6 +115,34 @@ async def finished(running: asyncio.Future[None], world: World) -> None:
     await running
 
 
+async def test_a_daemon_that_is_quiet_starts_nothing_and_hands_back_what_waits(world: World) -> None:
+    free, limited = flight("free"), flight("square")
+    for one in (free, limited):
+        world.books[QUEUE].open(one)
+    assert world.gate.pass_on([limited]) == []
+    world.gate.shut()
+    world.gate.shut()
+    assert len(world.recalled) == 1, "what the pool has not started"
+    assert world.gate.pass_on([free]) == []
+    assert [type(settlement) for _, settlement in world.settled] == [Readd, Readd]
+    assert world.gate.open_queues([QUEUE]) == []
+    assert not world.gate.is_open
+    world.gate.unshut()
+    assert world.gate.open_queues([QUEUE]) == [QUEUE]
+    assert world.room_changed.is_set()
+
+
+async def test_a_limit_that_comes_or_goes_with_new_code_holds_for_what_waits(world: World) -> None:
+    held = flight("square")
+    assert world.gate.pass_on([held]) == []
+    world.gate.attach(cast("Any", world.pool), {"square": {"concurrency_limit": 7}, "free": {"rate_limit": "1/h"}})
+    (line,) = world.gate._lines.values()
+    assert line.limit.most_running == 7
+    assert world.gate.pass_on([flight("free")]) == []
+    world.gate.attach(cast("Any", world.pool), {"square": {}})
+    assert all(line.limit == lines.NO_LIMIT for line in world.gate._lines.values())
+
+
 async def test_jobs_without_limits_pass_at_once_and_are_asked_for_never(world: World) -> None:
     world.arrive(flight("1-0", task="free"))
     assert [one.task for one in world.submitted] == ["free"]

@@ -51,6 +51,7 @@ class FakeDispatcher:
         self.taking = {"default": asyncio.Lock()}
         self.gate = FakeGate()
         self.renewed_at: dict[str, float] = {}
+        self.backlogs: dict[str, object] = {}
         self.room = asyncio.Event()
         self.taken = 0
 

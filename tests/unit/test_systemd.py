@@ -1,6 +1,7 @@
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,17 @@ def test_the_manager_is_told_each_state(manager: tuple[str, socket.socket]) -> N
         "EXTEND_TIMEOUT_USEC=1500000",
         "STOPPING=1",
     ]
+
+
+def test_a_reload_begins_with_the_time_that_the_manager_compares(manager: tuple[str, socket.socket]) -> None:
+    address, receiver = manager
+    before_us = time.monotonic_ns() // 1000
+    assert Notifier.take({"NOTIFY_SOCKET": address}).reloading("new code")
+    first, second, third = receiver.recv(4096).decode().split("\n")
+    assert (first, third) == ("RELOADING=1", "STATUS=new code")
+    name, _, value = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before_us <= int(value) <= time.monotonic_ns() // 1000
 
 
 def test_without_a_manager_nothing_is_said() -> None:

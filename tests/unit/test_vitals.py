@@ -1,4 +1,5 @@
 import asyncio
+import math
 import time
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,23 +8,44 @@ import pytest
 
 from workd.pulse import Pulse
 from workd.states import State
-from workd.vitals import LOOP_BOUND_S, Vitals
+from workd.vitals import LOOP_BOUND_S, SETTLE_BOUND_S, Vitals
 
 
 class Daemon:
     """Just what the vitals look at."""
 
     def __init__(self) -> None:
-        self.slots = [SimpleNamespace(ready=True, closing=False), SimpleNamespace(ready=True, closing=False)]
-        self.boots = SimpleNamespace(last_error=None, degraded=False)
-        self.pool = SimpleNamespace(slots=self.slots, boots=self.boots, running=lambda: ["job"] * 3)
-        self.settler = SimpleNamespace(held=0, unsettled=4, ended=5, lost_replies=6)
-        self.dispatcher = SimpleNamespace(
-            settler=self.settler, books={"default": None}, state_changed=asyncio.Event(), crashes=1, deaths=2
+        self.slots = [a_slot(), a_slot()]
+        self.boots = SimpleNamespace(last_error=None, degraded=False, stopping=False)
+        self.pool: Any = SimpleNamespace(
+            slots=self.slots,
+            boots=self.boots,
+            running=lambda: ["job"] * 3,
+            watch=SimpleNamespace(due=math.inf),
+            waiting=[],
+            is_quiet=False,
+            tenants=list,
+        )
+        self.settler = SimpleNamespace(held=0, unsettled=4, ended=5, lost_replies=6, batches=1)
+        self.oldest_s: float | None = None
+        self.room = 0
+        self.dispatcher: Any = SimpleNamespace(
+            settler=self.settler,
+            books={"default": None},
+            state_changed=asyncio.Event(),
+            crashes=1,
+            deaths=2,
+            gate=SimpleNamespace(open_queues=list),
+            room=lambda: self.room,
+            oldest_wait_s=lambda: self.oldest_s,
         )
         self.pulse = Pulse(connected=True, consuming=True, trouble="")
         self.vitals = Vitals(cast("Any", self.pool), cast("Any", self.dispatcher), self.pulse)
         self.vitals.state = State.RUNNING
+
+
+def a_slot() -> Any:
+    return SimpleNamespace(ready=True, closing=False, tenant=None, making=True, index=0, boots=1)
 
 
 @pytest.fixture
@@ -34,7 +56,7 @@ async def daemon() -> Daemon:
 async def test_a_daemon_that_consumes_is_live_and_ready(daemon: Daemon) -> None:
     assert daemon.vitals.live().ok
     assert daemon.vitals.ready().ok
-    assert daemon.vitals.status_line() == "consuming 1 queue, 2/2 workers, 3 jobs in hand"
+    assert daemon.vitals.status_line() == "consuming 1 queue, 2/2 workers, 0 jobs/s, 3 jobs in hand"
 
 
 async def test_a_fetch_that_does_not_come_back_is_a_stuck_loop(daemon: Daemon) -> None:
@@ -95,6 +117,116 @@ async def test_a_missing_worker_is_named_with_its_cause(daemon: Daemon) -> None:
 async def test_outcomes_that_redis_refuses_are_told(daemon: Daemon) -> None:
     daemon.settler.held = 7
     assert "refuses to record 7 outcomes" in daemon.vitals.ready().reasons[0]
+
+
+async def test_the_status_line_says_how_fast_it_goes_and_what_waits(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 1000.0
+    monkeypatch.setattr(daemon.vitals, "_loop", SimpleNamespace(time=lambda: moment))
+    for _ in range(6):
+        daemon.vitals.sample()
+        moment += 1
+        daemon.settler.ended += 812
+    daemon.oldest_s = 0.41
+    assert daemon.vitals.status_line() == "consuming 1 queue, 2/2 workers, 812 jobs/s, oldest 0.4 s, 3 jobs in hand"
+
+
+async def test_a_slot_that_ends_with_its_job_is_missed_by_nobody(daemon: Daemon) -> None:
+    daemon.slots[0].closing = True
+    daemon.slots[0].ready = False
+    assert daemon.vitals.ready().ok
+    assert ", 1/1 workers" in daemon.vitals.status_line()
+
+
+async def test_a_quiet_daemon_is_live_and_not_ready(daemon: Daemon) -> None:
+    daemon.vitals.state = State.QUIET
+    assert daemon.vitals.live().ok
+    (reason,) = daemon.vitals.ready().reasons
+    assert "quiet" in reason
+    assert daemon.vitals.status_line().startswith("quiet 1 queue")
+
+
+async def test_a_reload_that_failed_is_in_the_status_line_and_the_daemon_is_ready(daemon: Daemon) -> None:
+    daemon.vitals.reload_trouble = "no module named x"
+    assert daemon.vitals.ready().ok
+    assert daemon.vitals.status_line().endswith("the reload failed: no module named x")
+
+
+# ── parts that stand still without any loop that is late ──
+
+
+class HandClock:
+    """Stands in for the loop of what looks at times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = asyncio.get_running_loop().time()
+        fake = SimpleNamespace(time=lambda: self.now)
+        monkeypatch.setattr("workd.pulse.asyncio", SimpleNamespace(get_running_loop=lambda: fake))
+        monkeypatch.setattr("workd.pool.checkup.asyncio", SimpleNamespace(get_running_loop=lambda: fake))
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
+    return HandClock(monkeypatch)
+
+
+async def test_a_fetcher_that_sleeps_though_there_is_room_is_stuck(daemon: Daemon, clock: HandClock) -> None:
+    daemon.pulse.waits_for_room, daemon.room = True, 1
+    assert daemon.vitals.live().ok
+    clock.now += LOOP_BOUND_S + 1
+    assert "the fetch, though there is room, is overdue by 6 s" in daemon.vitals.live().reasons
+    daemon.room = 0
+    assert daemon.vitals.live().ok, "it waits for the end of a job"
+
+
+@pytest.mark.parametrize("state", [State.QUIET, State.DRAINING])
+async def test_a_fetcher_that_has_nothing_to_fetch_may_sleep(daemon: Daemon, clock: HandClock, state: State) -> None:
+    daemon.pulse.waits_for_room, daemon.room, daemon.vitals.state = True, 1, state
+    daemon.settler.unsettled = 0
+    assert daemon.vitals.live().ok
+    clock.now += 100
+    assert daemon.vitals.live().ok
+
+
+async def test_ends_that_nobody_records_are_a_stuck_settler(daemon: Daemon, clock: HandClock) -> None:
+    assert daemon.vitals.live().ok
+    clock.now += SETTLE_BOUND_S + 1
+    assert "the recording of what has ended" in daemon.vitals.live().reasons[0]
+    daemon.settler.batches += 1
+    assert daemon.vitals.live().ok, "it goes on"
+
+
+async def test_ends_that_redis_refuses_or_that_wait_for_redis_are_no_stuck_settler(
+    daemon: Daemon, clock: HandClock
+) -> None:
+    daemon.settler.held = daemon.settler.unsettled
+    for connected in (True, False):
+        daemon.pulse.connected = connected
+        assert daemon.vitals.live().ok
+        clock.now += SETTLE_BOUND_S + 1
+        assert daemon.vitals.live().ok
+        daemon.settler.held = 0
+
+
+async def test_a_pool_that_does_not_look_at_its_timers_is_stuck(daemon: Daemon, clock: HandClock) -> None:
+    daemon.pool.watch.due = clock.now
+    clock.now += 1
+    assert daemon.vitals.live().ok
+    clock.now += LOOP_BOUND_S + 1
+    assert "the pool's look at its timers" in daemon.vitals.live().reasons[0]
+    daemon.pool.watch.due += 2
+    assert daemon.vitals.live().ok, "another look is late, and was not before"
+
+
+async def test_an_empty_slot_for_which_no_worker_is_made_is_a_stuck_pool(daemon: Daemon, clock: HandClock) -> None:
+    assert daemon.vitals.live().ok
+    daemon.slots[0].making = False
+    assert daemon.vitals.live().ok
+    clock.now += LOOP_BOUND_S + 1
+    assert "an empty slot" in daemon.vitals.live().reasons[0]
+    daemon.boots.stopping = True
+    assert daemon.vitals.live().ok
 
 
 async def test_the_details_are_figures_from_memory(daemon: Daemon) -> None:

@@ -156,6 +156,10 @@ class TakeoverReply:
     """Who has paused the queue, if anybody has."""
     waiting: tuple[str, ...] = ()
     """Tasks with jobs that wait for a limit."""
+    oldest_ms: int | None = None
+    """When the oldest entry came that no daemon has fetched yet, by the server's clock; None: there is none."""
+    undelivered: int | None = None
+    """How many of those there are; None: the server cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)

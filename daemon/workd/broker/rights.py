@@ -52,7 +52,8 @@ COMMANDS: Final[dict[Role, frozenset[str]]] = {
     | _READS
     | _WRITES
     | _CHECKS
-    | {"blmove", "client|id", "client|unblock", "memory|usage", "publish", "role", "subscribe", "zremrangebyscore"},
+    | {"blmove", "client|id", "client|unblock", "memory|usage", "publish", "role", "subscribe", "xinfo|groups"}
+    | {"zremrangebyscore"},
     "producer": _CONNECTION
     | _SCRIPTS
     | {"exists", "get", "hmget", "mget", "pttl", "time", "type", "xpending", "xrange", "xread", "zrange", "zscan"}

@@ -175,7 +175,9 @@ class Session(Connections):
         head = (keys.GROUP, self._daemon_id, *limits, self._lease_ms, keys.WAITING)
         async with self._asking("taking over", queue):
             reply = await scripts.TAKEOVER.call(self._shared, names, *head)
-        last.at_ms, last.quiet_until_ms, next_score, fenced, owners, rows, pause, waiting = reply
+        last.at_ms, last.quiet_until_ms, next_score, fenced, owners, rows, pause, waiting, oldest_ms, undelivered = (
+            reply
+        )
         return TakeoverReply(
             entries=entries.from_claim(queue, rows),
             next_due_ms=ops.due(next_score),
@@ -184,6 +186,8 @@ class Session(Connections):
             server_ms=last.at_ms,
             paused=queues.read(pause),
             waiting=tuple(name.decode(errors="replace").removeprefix(keys.WAITING) for name in waiting),
+            oldest_ms=int(oldest_ms) if oldest_ms else None,
+            undelivered=int(undelivered) if undelivered != b"" else None,
         )
 
     async def permit(self, queue: str, ask: PermitAsk) -> PermitReply:

@@ -63,6 +63,11 @@ class Watch:
         self._due = due
         self._handle = self._loop.call_at(due, self._pool.guarded(self._look))
 
+    @property
+    def due(self) -> float:
+        """Loop time of the next look; infinity if nothing is to be looked at."""
+        return self._due
+
     def stop(self) -> None:
         """Look no more. Safe to call twice."""
         if self._handle is not None:

@@ -8,7 +8,8 @@
 --
 -- Returns {server ms, quiet until, score of the next scheduled job or deadline of a group or '', fenced (1 or 0),
 --          {daemon taken from, ...}, {{entry id, delivery count, fields}, ...}, why the queue is paused or nil,
---          {consumer of jobs that wait, ...}}
+--          {consumer of jobs that wait, ...}, ms when the oldest entry came that was never delivered or '', how many of
+--          those there are or ''}
 --
 -- Invariant: a pass renews the lease of who makes it, unless that is gone. The lease of the dead goes first, then their
 -- jobs, in one script: from then on whatever the old owner does is fenced. What is over the limit stays pending for an owner
@@ -33,8 +34,28 @@ local next_score = redis.pcall('ZRANGE', scheduled, 0, 0, 'WITHSCORES')[2] or ''
 local next_group = redis.pcall('ZRANGE', string.sub(stream, 1, -7) .. 'groups', 0, 0, 'WITHSCORES')[2]
 if next_group and (next_score == '' or tonumber(next_group) < tonumber(next_score)) then next_score = next_group end
 
+local function value_of(pairs_of_fields, name)
+  for i = 1, #pairs_of_fields, 2 do
+    if pairs_of_fields[i] == name then return pairs_of_fields[i + 1] end
+  end
+end
+
+local function backlog()
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err then return '', '' end  -- no stream, or no right to ask
+  for _, known in ipairs(groups) do
+    if value_of(known, 'name') == group then
+      local after = '(' .. value_of(known, 'last-delivered-id')
+      local entry = redis.call('XRANGE', stream, after, '+', 'COUNT', 1)[1]
+      return entry and string.match(entry[1], '^%d+') or '', value_of(known, 'lag') or ''
+    end
+  end
+  return '', ''
+end
+
 local function answer(fenced)
-  return {now_ms, quiet_until_ms, next_score, fenced, taken_from, taken, paused, waiting}
+  local oldest_ms, undelivered = backlog()
+  return {now_ms, quiet_until_ms, next_score, fenced, taken_from, taken, paused, waiting, oldest_ms, undelivered}
 end
 
 if not redis.call('HGET', leases, me) then return answer(1) end
@@ -47,12 +68,6 @@ local pairs_of_leases = redis.call('HGETALL', leases)
 for i = 1, #pairs_of_leases, 2 do
   local name, until_ms = pairs_of_leases[i], tonumber(pairs_of_leases[i + 1])
   alive[name] = name == me or (until_ms ~= nil and until_ms > now_ms)  -- we are: we ask
-end
-
-local function value_of(pairs_of_fields, name)
-  for i = 1, #pairs_of_fields, 2 do
-    if pairs_of_fields[i] == name then return pairs_of_fields[i + 1] end
-  end
 end
 
 local function stands_for_waiting(name)
