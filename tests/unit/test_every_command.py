@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 COMMANDS = catalogue.commands()
 GROUPS = [one.path for one in catalogue.entries() if not isinstance(one, Command)]
 PROMISED = {
-    "run", "enqueue", "result", "status", "cancel", "health", "schema", "config", "demo", "completion",
+    "run", "enqueue", "result", "status", "cancel", "health", "schema", "config", "doctor", "demo", "completion",
     "queues list", "queues pause", "queues resume", "queues purge", "queues move",
     "dead list", "dead show", "dead edit", "dead replay", "dead purge", "schedule list", "schedule next",
 }  # fmt: skip

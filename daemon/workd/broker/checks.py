@@ -28,8 +28,8 @@ class Facts:
 
 def read(info: Any, config: Any) -> Facts:
     """Read the replies to INFO and CONFIG GET, as RESP2 or RESP3 give them; None is one that was refused."""
-    said = _lines(info)
-    told = _pairs(config)
+    said = lines(info)
+    told = pairs(config)
     is_valkey = said.get("server_name") == "valkey"
     return Facts(
         "Valkey" if is_valkey else "Redis",
@@ -71,12 +71,14 @@ def warnings(facts: Facts, *, by_sentinels: bool = False, in_cluster: bool = Fal
     return tuple(found)
 
 
-def _lines(info: Any) -> dict[str, str]:
+def lines(info: Any) -> dict[str, str]:
+    """Read the reply to INFO; empty for one that was refused."""
     text = info.decode(errors="replace") if isinstance(info, bytes) else info if isinstance(info, str) else ""
     return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
 
 
-def _pairs(config: Any) -> dict[str, str]:
+def pairs(config: Any) -> dict[str, str]:
+    """Read the reply to CONFIG GET; empty for one that was refused."""
     flat = config if isinstance(config, list) else []
     pairs = config if isinstance(config, dict) else dict(zip(flat[::2], flat[1::2], strict=False))
     return {name.decode(): value.decode(errors="replace") for name, value in pairs.items()}

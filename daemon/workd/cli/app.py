@@ -17,6 +17,7 @@ from workd.cli import (
     config,
     dead,
     demo,
+    doctor,
     enqueue,
     plain,
     probe,
@@ -44,6 +45,7 @@ app.command("cancel")(cancel.cancel)
 app.command("status")(status.status)
 app.command("config")(config.config)
 app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("completion")(completion.completion)
 app.command("health")(probe.health)

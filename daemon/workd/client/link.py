@@ -105,7 +105,7 @@ def _why(error: Exception) -> str:
 def _said(command: Command) -> str:
     """Name a command by its verb and key, never by its payload."""
     key_at = _KEY_AT.get(str(command[0]), 1)
-    return f"{command[0]!s} {command[key_at]!r}"
+    return f"{command[0]!s} {command[key_at]!r}" if key_at < len(command) else str(command[0])
 
 
 class Link:
