@@ -41,8 +41,9 @@ fmt: $(VENV)/.installed-dev ## Format, and fix what can be fixed by itself
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-man: $(VENV)/.installed-dev ## Write deploy/man anew, of the commands and settings that there are
+man: $(VENV)/.installed-dev ## Write deploy/man and docs/commands.md anew, of the commands and settings that there are
 	$(BIN)/python -m workd.cli.manual deploy/man
+	$(BIN)/python -m workd.cli.reference docs/commands.md
 
 bench: $(VENV)/.installed-dev ## Measure beside multiprocessing.Pool: calls, first result, memory, deaths, Redis (ARGS="pool": a part)
 	$(BIN)/python tests/bench $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from support.fake_daemon import FakeDaemon
 from workd import Client, wire
 from workd.broker import keys
-from workd.cli import app
+from workd.cli import app, catalogue
 from workd.client.core import Core
+from workd.client.daemons import DaemonInfo, RunningJob
 from workd.exits import Exit
 
 if TYPE_CHECKING:
@@ -178,3 +180,67 @@ def test_mending_prints_the_id_that_the_message_names(
 def test_with_json_stdout_is_one_document(line: str, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert app.call([*line.split(), "--json"]) in {Exit.OK, Exit.FAILURE}
     assert isinstance(json.loads(capsys.readouterr().out), dict | list)
+
+
+# ── what docs/commands.md shows
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+
+
+def documented(command: str) -> Any:
+    """The first JSON document that the page shows for a command."""
+    part = PAGE.read_text(encoding="utf-8").partition(f"\n### workd {command}\n")[2].partition("\n### ")[0]
+    return json.loads(part.partition("```json\n")[2].partition("```")[0])
+
+
+def shape(value: Any) -> Any:
+    """The names of fields, those of objects in arrays and of errors too; not the values."""
+    match value:
+        case dict():
+            inner = {"letters", "error", "findings", "counts", "running"}
+            return {name: shape(one) if name in inner else ... for name, one in value.items()}
+        case [first, *_]:
+            return [shape(first)]
+        case _:
+            return ...
+
+
+@pytest.fixture
+def lived_in(daemon: FakeDaemon, url: str, valkey: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A server with a job that has ended, a dead letter and a daemon; and settings with a schedule."""
+    with Client(url) as client:
+        client.with_options(id="ended").enqueue("square", 4).get(timeout=10)
+    error = json.dumps({"type": "E", "message": "no", "traceback": "", "cause": None})
+    entry = lay(valkey, error=error)
+    file = tmp_path / "workd.toml"
+    file.write_text('[schedule.nightly]\ntask = "report"\ncron = "0 3 * * *"\n')
+    monkeypatch.setenv("WORKD_CONFIG", str(file))
+    running = {"id": "1-1", "task": "square", "queue": "default", "since": 1.0, "pid": 1}
+    info = DaemonInfo(
+        id="h:1:a", host="h", pid=1, version="1", queues=("default",), started_at=1, at=2, state="running", workers=2,
+        workers_ready=2, jobs_in_hand=1, running=(RunningJob.model_validate(running),),
+    )  # fmt: skip
+    monkeypatch.setattr("workd.client.sync.Client.daemons", lambda _: [info])
+    return entry
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "enqueue square 4", "result ended", "cancel ended", "status", "queues list default", "queues pause images",
+        "queues resume images", "queues purge images --yes", "queues move images bulk --yes", "dead list",
+        "dead show ENTRY", "dead edit ENTRY --message MENDED", "dead replay --all", "dead purge --all --yes",
+        "schedule list", "schedule next", "doctor", "completion bash",
+    ],
+)  # fmt: skip
+def test_the_page_shows_the_fields_that_are_printed(
+    line: str, lived_in: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not PAGE.exists():
+        pytest.skip("the tests run outside the repository, which has the documents")
+    (tmp_path / "mended.json").write_text('{"task":"square","args":[4]}')
+    words = line.replace("ENTRY", lived_in).replace("MENDED", str(tmp_path / "mended.json")).split()
+    assert app.call([*words, "--json"]) in {Exit.OK, Exit.FAILURE}
+    names = {command.name for command in catalogue.commands()}
+    command = " ".join(words[:2]) if " ".join(words[:2]) in names else words[0]
+    assert shape(json.loads(capsys.readouterr().out)) == shape(documented(command))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from workd import settings
+from workd.cli import reference
 from workd.exits import Exit
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -47,3 +48,4 @@ def test_links_lead_somewhere() -> None:
 def test_each_exit_code_is_in_the_table() -> None:
     table = README.partition("| exit code |")[2].partition("\n## ")[0]
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == sorted(Exit)
+    assert reference.exit_codes() in README

@@ -73,7 +73,7 @@ def show(
         shared.echo_json(letter.as_json())
         return Exit.OK
     for name, value in _details(letter):
-        shared.say(f"{name:<12}{value}")
+        shared.say(f"{name:<12}{_below(value)}")
     return Exit.OK
 
 
@@ -228,6 +228,11 @@ def _details(letter: DeadLetter) -> list[tuple[str, Any]]:
         lines += [("error", f"{error.type}: {error.message}"), ("cause", error.cause), ("", error.traceback)]
     lines += [("message", letter.message.decode(errors="backslashreplace")), ("fields", letter.entry)]
     return [(name, value) for name, value in lines if value]
+
+
+def _below(value: object) -> str:
+    """Put the further lines of a value below its first."""
+    return str(value).rstrip("\n").replace("\n", "\n" + " " * 12)
 
 
 def _tell(done: str, tally: Tally, *, as_json: bool) -> None:
