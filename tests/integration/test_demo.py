@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -99,6 +100,18 @@ def test_it_shows_four_ways_real_jobs_a_killed_worker_and_a_drain_and_leaves_not
         assert re.search(rf"^  {name} +{figure}\b", shown, re.MULTILINE), name
     assert "it ended with exit code 0" in shown
     assert demo.left_behind() == []
+
+
+def test_with_json_the_sum_is_one_document_and_the_story_is_on_stderr() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workd", "demo", "--jobs", str(FEW_JOBS), "--json"],
+        env=os.environ | A_FOREIGN_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=110, check=True,
+    )  # fmt: skip
+    sums = json.loads(done.stdout)
+    jobs = 4 + 3 * FEW_JOBS + 4
+    assert (sums["jobs"], sums["succeeded"], sums["deliveries"], sums["dead_letters"]) == (jobs, jobs, jobs + 1, 0)
+    assert "4. SIGTERM to the daemon" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
