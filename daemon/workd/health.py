@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from workd import activation
 from workd.address import Address, TcpAddress, UnixAddress, of_instance, parse
 from workd.log import get_logger
 
@@ -66,13 +67,16 @@ class HealthServer:
         self._state = state
         self._where = tuple(where)
         self._sockets: dict[Address, socket.socket] = {}
+        self._handed: dict[Address, socket.socket] = {}  # those that systemd has opened, and keeps
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> tuple[Address, ...]:
         """Open what can be opened and answer there; returns the addresses, with the port where 0 was asked."""
         if self._serving is None:
-            self._sockets = dict(_open_all(self._where))
+            self._handed = activation.take(os.environ, os.getpid())
+            where = [address for address in self._where if not activation.answers(address, self._handed)]
+            self._sockets = self._handed | dict(_open_all(where))
             if self._sockets:
                 await self._serve(_make_server(make_app(self._state)))
         return tuple(self._sockets)
@@ -97,7 +101,7 @@ class HealthServer:
         await serving
         for address, listener in self._sockets.items():
             listener.close()
-            if isinstance(address, UnixAddress):
+            if isinstance(address, UnixAddress) and address not in self._handed:
                 _unlink(address.path)
         self._sockets = {}
 

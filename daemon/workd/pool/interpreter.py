@@ -29,8 +29,11 @@ main(sys.argv[1:], collects=collects)
 """
 
 
-SERVICE_VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
-"""How to speak to the service manager in the name of the program: no worker is to."""
+SERVICE_VARIABLES: Final = (
+    *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"),
+    *("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID"),
+)
+"""How to speak to the service manager in the name of the program, and what it has opened for it: for no worker."""
 
 DAEMON_VARIABLES: Final = frozenset({*SERVICE_VARIABLES, "CREDENTIALS_DIRECTORY", "WORKD_REDIS_URL"})
 """What workers of the daemon must not find in their environment: its secrets as well."""
