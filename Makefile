@@ -8,7 +8,7 @@ JOBS   ?= 4
 PEERS  ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint check-lowest fmt man wheel clean
+.PHONY: help demo test check lint check-lowest fmt man wheel deb clean
 .PHONY: bench bench-compare bench-budget bench-curves bench-report bench-peers bench-all
 .DELETE_ON_ERROR:
 
@@ -81,6 +81,9 @@ $(PEERS_INSTALLED):
 wheel: $(VENV)/.installed-dev ## Build dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build --wheel
+
+deb: wheel ## Build dist/*.deb, for the Debian and the Python of this machine (DEB_REVISION=2)
+	deploy/debian/build.sh dist/workd-*.whl
 
 clean: ## Remove everything that make made
 	rm -rf $(VENV) $(VENV)-lowest $(dir $(PEERS_INSTALLED)) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

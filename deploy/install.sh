@@ -138,6 +138,7 @@ make_program() {
     say "pip install $what"
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1 PIP_REQUIRE_VIRTUALENV=0 \
         "$stage/bin/python" -m pip install --quiet --no-compile "$what"
+    "$stage/bin/python" -m pip uninstall --quiet --yes setuptools 2>/dev/null || true # older venvs bring it; nobody asks
     echo "$prefix/tasks" >"$(site_packages)/workd-tasks.pth"
     write_texts
     relocate
@@ -263,7 +264,12 @@ activate() {
 }
 
 install_all() {
-    is_live && [ "$(id -u)" -ne 0 ] && die "only root can: sudo $0, or DESTDIR=… for a tree of files"
+    if is_live; then
+        [ "$(id -u)" -eq 0 ] || die "only root can: sudo $0, or DESTDIR=… for a tree of files"
+        if dpkg-query --search "$prefix/bin/workd" >/dev/null 2>&1; then
+            die "$prefix is the Debian package's: upgrade that, or apt-get remove workd (settings and tasks stay)"
+        fi
+    fi
     [ -z "$wheel" ] || [ -f "$wheel" ] || die "there is no wheel $wheel"
     make_program
     new_manifest=$stage/manifest
