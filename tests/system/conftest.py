@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.machines.able import CannotBootError, why_no_container
+from support.machines.able import CannotBootError, why_no_container, why_no_virtual_machine
 from support.machines.container import Container
-from support.machines.debian import root_folder
+from support.machines.debian import kernel_image, root_folder
 from support.machines.release import release, wheel_house
-from support.machines.service import INSTALL, OFFLINE, PACKAGES, RELEASE, WHEELS, Service
+from support.machines.service import INSTALL, INTO_AN_IMAGE, OFFLINE, PACKAGES, RELEASE, WHEELS, Service
+from support.machines.virtual import VirtualMachine, make_disk
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -43,9 +44,25 @@ def new_container(hostname: str) -> Container:
 def machine() -> Iterator[Machine]:
     """A container with redis-server and workd, installed as the documentation says; nothing runs but Redis."""
     with new_container("web1") as container:
-        container.sh(OFFLINE + PACKAGES)
+        container.sh(OFFLINE + PACKAGES + "systemctl restart redis-server")
         container.sh(INSTALL)
         yield container
+
+
+@pytest.fixture(scope="session")
+def virtual_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A virtual machine with the same in it: a kernel of its own, with cgroup v2."""
+    if reason := why_no_virtual_machine():
+        pytest.skip(reason)
+    disk = tmp_path_factory.mktemp("machine") / "disk"
+    try:
+        make_disk(root_folder(), disk, INTO_AN_IMAGE, str(wheel_house()), str(release()))
+        with VirtualMachine(kernel_image(), disk) as machine:
+            yield machine
+    except CannotBootError as error:
+        pytest.skip(str(error))
+    finally:
+        disk.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ REPOSITORY: Final = Path(__file__).parents[3]
 EXTRAS: Final = ("daemon",)
 
 _PACKAGED: Final = ("daemon", "tasks", "pyproject.toml", "README.md", "LICENSE")
-_BESIDE_IT: Final = ("deploy", "systemd", "docs")
+_BESIDE_IT: Final = ("deploy", "systemd", "docs", "pyproject.toml")
 _TIMEOUT_S: Final = 600.0
 # The Python and the C library of the Debian that is booted, whatever those out here are.
 _THERE: Final = (
@@ -29,7 +29,7 @@ _FOR_ITS_PYTHON: Final = ("async-timeout>=4.0.3",)
 
 
 def release() -> Path:
-    """Return a folder with this tree's wheel, `deploy`, `systemd` and `docs`."""
+    """Return a folder that is laid out as a clone in which `make wheel` was run."""
     paths = [REPOSITORY / name for name in (*_PACKAGED, *_BESIDE_IT)]
     return made_once("release", contents(*(path for path in paths if path.exists())), _make_release)
 
@@ -41,10 +41,12 @@ def wheel_house() -> Path:
 
 
 def _make_release(folder: Path) -> None:
-    _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(REPOSITORY))
-    for name in _BESIDE_IT:
-        if (REPOSITORY / name).exists():
-            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    _pip("wheel", "--no-deps", "--wheel-dir", str(folder / "dist"), str(REPOSITORY))
+    for source in (REPOSITORY / name for name in _BESIDE_IT):
+        if source.is_dir():
+            shutil.copytree(source, folder / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder)
 
 
 def _download(requirements: list[str], folder: Path) -> None:

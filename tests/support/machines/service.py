@@ -35,16 +35,25 @@ printf '[global]\\nno-index = true\\nfind-links = {WHEELS}\\ndisable-pip-version
 PACKAGES: Final = """
 apt-get install --quiet --no-install-recommends redis-server python3-venv
 sed --in-place 's/^appendonly no/appendonly yes/' /etc/redis/redis.conf
-systemctl restart redis-server
 """
 INSTALL: Final = f"""
-python3 -m venv /opt/workd
-/opt/workd/bin/pip install --quiet "$(echo {RELEASE}/workd-*.whl)[daemon]"
-useradd --system --no-create-home workd
-cp {RELEASE}/systemd/workd.service /etc/systemd/system/
-systemctl daemon-reload
+sh {RELEASE}/deploy/install.sh --wheel {RELEASE}/dist/workd-*.whl
 """
-TASKS: Final = "/opt/workd/lib/python3.11/site-packages"
+# The same where no systemd runs, as in the making of an image: $1 is the root file system, $2 the wheel house, $3 the
+# release; in a mount namespace that ends with it.
+INTO_AN_IMAGE: Final = f"""
+root=$1 wheels=$2 release=$3
+mkdir -p "$root{WHEELS}" "$root{RELEASE}"
+mount --bind "$wheels" "$root{WHEELS}"
+mount --bind "$release" "$root{RELEASE}"
+chroot "$root" bash -euo pipefail <<'END'
+{OFFLINE}
+{PACKAGES}
+{INSTALL}
+END
+umount "$root{WHEELS}" "$root{RELEASE}"
+"""
+TASKS: Final = "/opt/workd/tasks"
 
 
 class Service:
