@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.machines.able import CannotBootError, why_no_container, why_no_virtual_machine
-from support.machines.container import Container
-from support.machines.debian import kernel_image, root_folder
-from support.machines.release import release, wheel_house
-from support.machines.service import INSTALL, INTO_AN_IMAGE, OFFLINE, PACKAGES, RELEASE, WHEELS, Service
-from support.machines.virtual import VirtualMachine, make_disk
+from support.machines.fresh import new_container, new_virtual_machine
+from support.machines.service import INSTALL, OFFLINE, PACKAGES, Service
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -29,17 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_S))
 
 
-def new_container(hostname: str) -> Container:
-    """Return a machine that nobody has touched, not booted yet; skip the test where that is impossible."""
-    if reason := why_no_container():
-        pytest.skip(reason)
-    try:
-        folders = {WHEELS: wheel_house(), RELEASE: release()}
-        return Container(root_folder(), folders, hostname)
-    except CannotBootError as error:
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
     """A container with redis-server and workd, installed as the documentation says; nothing runs but Redis."""
@@ -52,15 +37,10 @@ def machine() -> Iterator[Machine]:
 @pytest.fixture(scope="session")
 def virtual_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A virtual machine with the same in it: a kernel of its own, with cgroup v2."""
-    if reason := why_no_virtual_machine():
-        pytest.skip(reason)
     disk = tmp_path_factory.mktemp("machine") / "disk"
     try:
-        make_disk(root_folder(), disk, INTO_AN_IMAGE, str(wheel_house()), str(release()))
-        with VirtualMachine(kernel_image(), disk) as machine:
+        with new_virtual_machine(disk) as machine:
             yield machine
-    except CannotBootError as error:
-        pytest.skip(str(error))
     finally:
         disk.unlink(missing_ok=True)
 
