@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,9 @@ from support.machines.debian import kernel_image, root_folder
 from support.machines.release import release, wheel_house
 from support.machines.service import INTO_AN_IMAGE, RELEASE, WHEELS
 from support.machines.virtual import VirtualMachine, make_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def new_container(hostname: str) -> Container:

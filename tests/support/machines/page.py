@@ -1,7 +1,7 @@
 """A page of documentation that is followed word by word: its blocks for the shell, and what it says appears.
 
-A fenced block marked `sh run` is run; a `text` block behind it, with nothing but prose between, has lines that appear in
-that order in what was printed, each within one line; `…` stands for anything.
+A fenced block marked `sh run` is run; a `text` block behind it, with nothing but prose between, has lines that appear
+in that order in what was printed, each within one line; `…` stands for anything.
 """
 
 from __future__ import annotations
