@@ -101,3 +101,30 @@ def test_stacks_and_reports_do_not_touch_each_other(fd: int) -> None:
     board.clear_stacks(fd)
     assert board.read_stacks(fd) == ""
     assert board.read_report(fd, 31) == b"x" * board.MAX_REPORT_BYTES
+
+
+def test_an_answer_is_read_by_its_question_wherever_it_stands_among_the_stacks(fd: int) -> None:
+    assert board.read_question(fd) == 0
+    board.write_question(fd, 2**60)
+    assert board.read_question(fd) == 2**60
+    os.write(fd, b"Current thread 0x1 (most recent call first):\n")
+    board.write_answer(fd, 7, b"[1]")
+    os.write(fd, b"more")
+    assert (board.read_answer(fd, 7), board.read_answer(fd, 8)) == (b"[1]", b"")
+    board.clear_stacks(fd)
+    assert board.read_answer(fd, 7) == b""
+
+
+def test_half_an_answer_is_none(fd: int) -> None:
+    board.write_answer(fd, 7, b"x" * 100)
+    os.ftruncate(fd, board._STACKS_AT + 60)
+    assert board.read_answer(fd, 7) == b""
+    os.ftruncate(fd, board._STACKS_AT + 10)
+    assert board.read_answer(fd, 7) == b""
+    os.ftruncate(fd, 0)
+    assert board.read_answer(fd, 7) == b""
+
+
+def test_an_answer_that_is_too_long_is_not_written(fd: int) -> None:
+    board.write_answer(fd, 7, b"x" * (board.MAX_ANSWER_BYTES + 1))
+    assert board.stacks_size(fd) == 0

@@ -4,7 +4,8 @@
     bytes 8 to 15     how many jobs were ever asked to stop: written by the supervisor, read by the worker's `notices`
     bytes 16 to 23    not 0: all jobs are asked to stop, since the daemon drains
     bytes 24 to 31    how many reports of progress were ever written: by the worker, read by the supervisor
-    bytes 32 to 8223  a ring of the keys of the jobs that were last asked to stop
+    bytes 32 to 39    number of the question where everybody is: by the supervisor, answered by `child/stacks`
+    bytes 40 to 8231  a ring of the keys of the jobs that were last asked to stop
     then              places for the last report of each of several jobs, found by the job's key
     last              Python stacks: written by `faulthandler` in the worker, read by the supervisor
 
@@ -14,7 +15,8 @@ at once, so that a whole group of coroutines may be asked before the worker look
 
 `faulthandler` writes from a signal handler in C, which needs neither the GIL nor Python code: when the supervisor asks
 with `STACKS_SIGNAL`, and by itself when the worker dies of an error in C code. Memory that a worker writes here
-is text for people and nothing else; the supervisor reads a bounded piece of it and trusts none of it.
+is text for people and nothing else; the supervisor reads a bounded piece of it and trusts none of it. Among the stacks
+there may be an answer to a question (`xray.py` says who asks when): a head and JSON, written with one write.
 
 Made by the worker at its boot, thrown away with it. Nothing here blocks.
 """
@@ -30,6 +32,8 @@ from typing import Final
 # Real-time signals: libraries and tasks hardly ever use them for themselves.
 ORDER_SIGNAL: Final = signal.SIGRTMIN + 6
 STACKS_SIGNAL: Final = signal.SIGRTMIN + 7
+QUESTION_SIGNAL: Final = signal.SIGRTMIN + 8  # read the question on the board
+OWN_STACK_SIGNAL: Final = signal.SIGRTMIN + 9  # as STACKS_SIGNAL, of one thread alone
 
 WHERE: Final = 1 << 63  # in the place of a key whose time is up: its job is only to say where it is
 _KEY_BYTES: Final = 8
@@ -37,7 +41,8 @@ _WISHES_AT: Final = 8
 _WISHES: Final = struct.Struct("<QQ")  # how many, and whether all are meant
 _COUNTS: Final = 1 << 64  # a count begins anew after so many; a worker may have written any
 _NO_WISH: Final = bytes(_WISHES.size)
-_RING_AT: Final = 32
+_QUESTION_AT: Final = 32
+_RING_AT: Final = 40
 _RING_KEYS: Final = 1024
 _REPORTS_AT: Final = 24
 _PLACES_AT: Final = _RING_AT + _RING_KEYS * _KEY_BYTES
@@ -47,7 +52,10 @@ _REPORT_HEAD: Final = struct.Struct("<QHI")  # the job's key, bytes of what foll
 MAX_REPORT_BYTES: Final = _PLACE_BYTES - _REPORT_HEAD.size
 _STACKS_AT: Final = _PLACES_AT + _PLACES * _PLACE_BYTES
 _MAX_STACK_BYTES: Final = 16 * 1024
-_OWN_FOLDER: Final = f'File "{os.path.dirname(__file__)}/'  # noqa: PTH120 - pathlib is heavy for a worker
+_ANSWER_HEAD: Final = struct.Struct("<8sQII")  # a mark, number of the question, bytes that follow, their check sum
+_ANSWER_MARK: Final = b"\0where:\n"
+MAX_ANSWER_BYTES: Final = 256 * 1024
+_OWN_FOLDER: Final = f"{os.path.dirname(__file__)}/"  # noqa: PTH120 - pathlib is heavy for a worker
 
 
 def create() -> int:
@@ -134,6 +142,33 @@ def _check_sum(key: int, text: bytes) -> int:
     return binascii.crc32(text, key & 0xFFFFFFFF)
 
 
+def write_question(fd: int, number: int) -> None:
+    """Ask where everybody is; 0: nobody asks any more."""
+    os.pwrite(fd, number.to_bytes(_KEY_BYTES, "little"), _QUESTION_AT)
+
+
+def read_question(fd: int) -> int:
+    """Return the number of the question that is to be answered; 0 if there is none."""
+    return int.from_bytes(os.pread(fd, _KEY_BYTES, _QUESTION_AT), "little")
+
+
+def write_answer(fd: int, number: int, text: bytes) -> None:
+    """Answer a question; what is too long is not written at all."""
+    if len(text) <= MAX_ANSWER_BYTES:
+        os.write(fd, _ANSWER_HEAD.pack(_ANSWER_MARK, number, len(text), _check_sum(number, text)) + text)
+
+
+def read_answer(fd: int, number: int) -> bytes:
+    """Return the answer to this question; empty as long as it is not there as a whole."""
+    written = os.pread(fd, MAX_ANSWER_BYTES + _ANSWER_HEAD.size + _MAX_STACK_BYTES, _STACKS_AT)
+    start = written.find(_ANSWER_MARK)
+    if start < 0 or len(written) - start < _ANSWER_HEAD.size:
+        return b""
+    _, whose, length, check_sum = _ANSWER_HEAD.unpack_from(written, start)
+    text = written[start + _ANSWER_HEAD.size :][:length]
+    return text if whose == number and check_sum == _check_sum(number, text) else b""
+
+
 def clear_stacks(fd: int) -> None:
     """Forget what was written; the next stacks start at the beginning, as both sides share the file offset."""
     os.ftruncate(fd, _STACKS_AT)
@@ -147,11 +182,23 @@ def stacks_size(fd: int) -> int:
 
 def read_stacks(fd: int) -> str:
     """Return the stacks for people: our own frames cut off, empty if there are none."""
-    return _clean(os.pread(fd, _MAX_STACK_BYTES, _STACKS_AT).decode(errors="replace"))
+    return _clean(read_all_stacks(fd))
+
+
+def read_all_stacks(fd: int) -> str:
+    """Return what `faulthandler` wrote, as it is."""
+    return os.pread(fd, _MAX_STACK_BYTES, _STACKS_AT).decode(errors="replace")
+
+
+def is_ours(file: str) -> bool:
+    """Say whether a frame's file is of this package: no user can change anything there."""
+    return file.startswith(_OWN_FOLDER) or file == "<string>"  # the latter is how a forkserver is started
 
 
 def _clean(text: str) -> str:
-    lines = [line for line in text.replace("\0", "").splitlines() if line.strip() and _OWN_FOLDER not in line]
+    lines = [
+        line for line in text.replace("\0", "").splitlines() if line.strip() and f'File "{_OWN_FOLDER}' not in line
+    ]
     while lines and lines[-1].startswith('  File "<string>"'):  # how a forkserver is started
         lines.pop()
     return "\n".join(lines)

@@ -36,6 +36,7 @@ def install(board_fd: int) -> None:
     _board_fd = board_fd
     signal.signal(board.ORDER_SIGNAL, _on_order)
     faulthandler.register(board.STACKS_SIGNAL, file=board_fd, all_threads=True)
+    faulthandler.register(board.OWN_STACK_SIGNAL, file=board_fd, all_threads=False)
     if not faulthandler.is_enabled():  # somebody who enabled it wants the stacks elsewhere
         faulthandler.enable(file=board_fd, all_threads=False)
 

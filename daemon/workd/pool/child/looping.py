@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from workd import faultpoints
 from workd.pool import board, frames
-from workd.pool.child import alarm, limits, whereabouts
+from workd.pool.child import alarm, limits, stacks, whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -82,6 +82,7 @@ class LoopWork:
         self._loop = asyncio.new_event_loop()
         self._loop.set_task_factory(_remember_whose)
         alarm.on_loop = self._on_order
+        stacks.runs_on_loop = self._runs
         self._start(first)
 
     # ── packets ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -234,6 +235,15 @@ class LoopWork:
             where = f"The job:\n{whereabouts.describe(run.get_coro())}"
             os.write(board_fd, where.encode(errors="replace"))
 
+    def _runs(self) -> dict[int, list[asyncio.Task[Any]]]:
+        """Return each job's asyncio tasks, by key: that of its run first, then those that it has made."""
+        found: dict[int, list[asyncio.Task[Any]]] = {}
+        for key, run in list(self._running.items()):
+            frame = getattr(run.get_coro(), "cr_frame", None)  # of `_run`, which keeps them; kept here, they would cost
+            children = frame.f_locals.get("children", ()) if frame is not None else ()
+            found[key] = [run, *(task for task in children if not task.done())]
+        return found
+
     def _cancel_asked(self, board_fd: int) -> None:
         """Cancel each run that somebody wants stopped, once: one that goes on all the same will be killed."""
         for key in board.asked_to_stop(board_fd) & self._running.keys() - self._cancelled:
@@ -258,7 +268,7 @@ class LoopWork:
 
     def _close(self) -> None:
         """Let what users keep in the loop end itself. The supervisor kills whoever takes too long."""
-        alarm.on_loop = None
+        alarm.on_loop = stacks.runs_on_loop = None
         with suppress(Exception):
             left = asyncio.all_tasks(self._loop)
             if left:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 
 from workd import faultpoints
 from workd.pool import board, frames, lifeline
-from workd.pool.child import alarm, limits, notices
+from workd.pool.child import alarm, limits, notices, stacks
 from workd.pool.child.complaints import complain
 from workd.pool.child.deafness import ignore_signals
 from workd.pool.child.result_queue import ResultQueue
@@ -99,6 +99,7 @@ def _boot(slot: int, channel: socket.socket, make_runner: Callable[[], Runner]) 
         return None
     alarm.install(board_fd)
     notices.install(board_fd)
+    stacks.install(board_fd)
     faultpoints.hit("worker_before_ready")
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [reader_fd, board_fd]))]
     channel.sendmsg([frames.READY], rights)
