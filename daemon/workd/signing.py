@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MIN_KEY_BYTES: Final = 16
 KEY_RULE: Final = re.compile(r"[^\s,]+")  # lists of keys are cut at white space and commas
 _WRONG: Final = "the signature is of other bytes, or was made with another key than those in signing_keys"
+_COMMAND: Final = b"workd:orders"
 _SIGNATURE: Final = re.compile(rb"([0-9a-f]{64})(?::([0-9]{1,9}):([0-9]{1,9}))?")
 
 
@@ -66,6 +67,14 @@ class Signing:
     def sign_callback(self, before: bytes, after: bytes) -> bytes:
         """Return the digits for a group's callback, which is to have its first argument between the two."""
         return _digits(self._keys[0], _joined(before, after))
+
+    def sign_command(self, command: bytes) -> bytes:
+        """Return what goes before an order to daemons. It is the signature of no message."""
+        return _digits(self._keys[0], _joined(_COMMAND, command))
+
+    def knows_command(self, command: bytes, digits: bytes) -> bool:
+        """Say whether one of these keys has signed this order."""
+        return self._knows(digits, _joined(_COMMAND, command))
 
     def refusal(self, message: bytes, signature: bytes | None) -> str:
         """Return what is wrong with the signature of a message, '' if nothing is. Nothing is parsed before that."""

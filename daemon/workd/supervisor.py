@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from workd import log, parts, xray
+from workd import log, parts
+from workd.answering import Answerer
+from workd.broker.answering import Answering
 from workd.broker.registry import Registry
 from workd.clock import Clock
 from workd.dispatcher import Dispatcher
@@ -35,6 +37,7 @@ from workd.systemd import Notifier
 from workd.terms import without_room
 from workd.verdicts import Clerk
 from workd.vitals import Vitals
+from workd.xray import Inspector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,6 +112,11 @@ class Supervisor:
         self._reporter = Reporter(Notifier.take(os.environ), self._vitals, self._drain.time_left_s)
         self._reloading = Reload(self, self._pool, settings, read)
         self._stopping = asyncio.Event()
+        self._inspector = Inspector(self._pool)
+        answering = Answering(settings.redis_url, self.daemon_id)
+        self._answerer = Answerer(
+            self.daemon_id, settings.queues, answering, clock, self, self._inspector, lambda: self._settings.signing
+        )
 
     # ── what can be asked of it ─────────────────────────────────────────────────────────────────────────────────
 
@@ -167,7 +175,17 @@ class Supervisor:
 
     def xray(self) -> None:
         """Say in the log what runs."""
-        xray.write_to_log(self._pool)
+        self._inspector.write_to_log()
+
+    @property
+    def state(self) -> str:
+        """Where it is in its life."""
+        return str(self._vitals.state)
+
+    @property
+    def workers(self) -> int:
+        """How many workers it is to have."""
+        return self._pool.size
 
     # ── what a reload asks of it ────────────────────────────────────────────────────────────────────────────────
 
@@ -258,7 +276,7 @@ class Supervisor:
         """Consume until told to stop, and drain. Raises what ended a part of the daemon before that."""
         self._enter(State.RUNNING)
         self._orders.begin()
-        loops = (self._consumer.run(), self._presence.run(), self._reloading.run())
+        loops = (self._consumer.run(), self._presence.run(), self._reloading.run(), self._answerer.run())
         parts_of_it = [asyncio.ensure_future(loop) for loop in loops]
         endless = {*parts_of_it, *watching, self._pool.boots.failed}  # none of these ends but by an exception
         draining = asyncio.ensure_future(self._drain_when_told())

@@ -20,12 +20,13 @@ from workd.pool.frames import encode_job
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.pool.slot import Job
-from workd.pool.xray import Look, Stack, Xray
+from workd.pool.xray import Look, Xray
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from workd.control_wire import Stack
     from workd.pool.slot import Tenant
 
 TASKS = "support.xray_tasks"

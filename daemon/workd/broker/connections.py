@@ -111,7 +111,7 @@ class Connections:
     async def listen(self, on_message: Callable[[bytes], None]) -> Subscription:
         """Hear what is published for daemons, on a connection of its own, which the caller closes."""
         async with self._asking("listening to the control channel"):
-            return await Subscription.open(self._connect, keys.CONTROL, on_message, self._timeout_s)
+            return await Subscription.open(self._connect, {keys.CONTROL: on_message}, self._timeout_s)
 
     async def run(
         self, script: scripts.Script, doing: str, queue: str, names: tuple[str, ...], *arguments: Argument

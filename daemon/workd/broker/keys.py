@@ -15,6 +15,10 @@ WAITING: Final = "waiting/"
 
 DAEMONS: Final = "workd:daemons"
 CONTROL: Final = "workd:control"
+ASK: Final = "workd:ask"
+"""The channel for questions: who may publish here may look, and change nothing."""
+ORDERS: Final = "workd:orders"
+"""The channel for orders: who may publish here steers daemons. `CONTROL` is for whoever may cancel a job."""
 
 SEEN_MS: Final = 3_600_000
 """How long an id stays taken after its job's outcome."""
@@ -132,3 +136,8 @@ def waiting(task: str) -> str:
 def daemon(daemon_id: str) -> str:
     """Return the key under which a daemon tells about itself."""
     return f"workd:daemon:{daemon_id}"
+
+
+def answers(token: str) -> str:
+    """Return the key of the stream of answers to one command."""
+    return f"workd:answers:{token}"

@@ -43,6 +43,7 @@ class Script:
 
 
 ADMIT: Final = Script.load("admit")
+ANSWER: Final = Script.load("answer")
 CRON_FIRE: Final = Script.load("cron_fire")
 CRON_MARKS: Final = Script.load("cron_marks")
 DEPART: Final = Script.load("depart")

@@ -6,7 +6,7 @@ listens would not notice that its other end has gone.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, cast
 
 from hiredis import pack_command
@@ -29,11 +29,11 @@ class _Pushes(Replies):
         self,
         transport: asyncio.Transport,
         error_of: Callable[[str], Exception],
-        on_message: Callable[[bytes], None],
+        heard: Mapping[bytes, Callable[[bytes], None]],
         lost: asyncio.Event,
     ) -> None:
         super().__init__(transport, error_of)
-        self._on_message = on_message
+        self._heard = heard
         self._lost = lost
 
     def end(self, why: BaseException) -> None:
@@ -42,7 +42,7 @@ class _Pushes(Replies):
 
     def _hand_out(self, reply: Any) -> None:
         if isinstance(reply, list) and len(reply) == 3 and reply[0] == b"message":  # noqa: PLR2004 - kind, channel, text
-            self._on_message(reply[2])
+            self._heard[reply[1]](reply[2])
         else:
             super()._hand_out(reply)
 
@@ -58,10 +58,8 @@ class Subscription:
         self._pushes: _Pushes | None = None
 
     @classmethod
-    async def open(
-        cls, connect: Connector, channel: str, on_message: Callable[[bytes], None], timeout_s: float
-    ) -> Self:
-        """Connect and subscribe; from then on `on_message` is called with each message, in the loop.
+    async def open(cls, connect: Connector, heard: Mapping[str, Callable[[bytes], None]], timeout_s: float) -> Self:
+        """Connect and subscribe to channels; from then on each one's function is called with its messages, in the loop.
 
         Raises what redis-py raises, and `NotImplementedError` on a connection that no server is behind (in tests).
         """
@@ -69,8 +67,10 @@ class Subscription:
         try:
             async with asyncio.timeout(timeout_s):
                 await self._connection.connect()  # type: ignore[no-untyped-call]
-            self._pushes = _Pushes(_transport(self._connection), BaseParser.parse_error, on_message, self._lost)
-            await self._ask(b"SUBSCRIBE", channel)
+            by_name = {channel.encode(): on_message for channel, on_message in heard.items()}
+            self._pushes = _Pushes(_transport(self._connection), BaseParser.parse_error, by_name, self._lost)
+            for channel in heard:
+                await self._ask(b"SUBSCRIBE", channel)
         except TimeoutError:
             await self.close()
             raise RedisTimeoutError(f"no connection within {timeout_s:g} s") from None

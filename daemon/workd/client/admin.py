@@ -1,4 +1,4 @@
-"""`Admin`: what people do to queues and dead letters, from Python.
+"""`Admin`: what people do to queues, dead letters and daemons, from Python.
 
 The commands `workd dead` and `workd queues` are its users.
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Self
 
 from workd.client.dead_letters import DeadLetters
+from workd.client.fleet import Fleet
 from workd.client.links import link_to
 from workd.client.queue_care import QueueCare
 from workd.signing import Signing
@@ -38,11 +39,12 @@ class Admin:
     def __init__(self, url: str, *, deadline_s: float = DEADLINE_S, signing_key: str | None = None) -> None:
         """Check URL and key; SettingsError if it is none. No single call takes longer than `deadline_s`.
 
-        `signing_key` signs what is mended.
+        `signing_key` signs what is mended, and orders to daemons.
         """
         signing = Signing.of_client(signing_key)
         self._link = link_to(url, deadline_s)
         self.dead, self.queues = _parts(self._link, signing)
+        self.fleet = Fleet(self._link, signing)
 
     def close(self) -> None:
         """Close the connections; safe twice."""

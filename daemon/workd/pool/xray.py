@@ -18,8 +18,9 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from workd.control_wire import Frame, Stack
 from workd.pool import board, processes
 from workd.pool.slot import TenantState
 
@@ -39,29 +40,6 @@ _THREAD: Final = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\
 _FRAME: Final = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
 
 Line = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class Frame(BaseModel):
-    """One call on a stack. `source` is the line's text, where somebody has looked for it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    file: Annotated[str, Field(max_length=400)]
-    line: Line
-    function: Annotated[str, Field(max_length=100)]
-    source: Annotated[str, Field(max_length=200)] = ""
-
-
-class Stack(BaseModel):
-    """The calls that a thread or a waiting coroutine is in, innermost first. `key` is its job's in the pool, or 0."""
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: Literal["thread", "coroutine"]
-    name: Annotated[str, Field(max_length=100)]
-    frames: Annotated[tuple[Frame, ...], Field(max_length=200)]
-    tid: Annotated[int, Field(ge=0)] = 0
-    key: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)
