@@ -1,8 +1,8 @@
 """A container with a booted systemd: systemd-nspawn on an overlay of the root file system.
 
 All mounts and processes are in namespaces of the container's own: they are gone with the process that we start, and the
-kernel ends that with us (pdeathsig), however the tests end. What is written is in memory, and outlasts a reboot, not the container.
-The network is private: a loopback and nothing else.
+kernel ends that with us (pdeathsig), however the tests end. What is written is in memory, and outlasts a reboot,
+not the container. The network is private: a loopback and nothing else.
 """
 
 from __future__ import annotations
