@@ -162,9 +162,11 @@ async def test_the_pools_own_memory_limit_holds_for_every_job_and_a_jobs_may_onl
 # ── cancelling ──
 
 
-async def test_many_jobs_are_cancelled_in_one_call_wherever_they_are() -> None:
+async def test_many_jobs_are_cancelled_in_one_call_wherever_they_are(tmp_path: Path) -> None:
+    signs = [tmp_path / "first", tmp_path / "second"]
     async with running_pool(2) as owner:
-        running = owner.submit_many([("sleep", 60)] * 2)
+        running = owner.submit_many([("touch_and_sleep", str(sign), 60) for sign in signs])
+        await owner.until(lambda: all(sign.exists() for sign in signs))  # both are claimed, not only handed over
         waiting = owner.submit_many([("sleep", 60)] * 1000)
         last = owner.submit("echo", 1)
         keys = [key for key, end in owner.ends.items() if end in running or end in waiting]

@@ -72,6 +72,11 @@ class ScriptRunner:
         time.sleep(seconds)
         return seconds
 
+    def touch_and_sleep(self, path: str, seconds: float) -> float:
+        """Say by a file that it runs, and sleep."""
+        Path(path).touch()
+        return self.sleep(seconds)
+
     def spin(self, seconds: float) -> float:
         """Use a core for some time."""
         end = time.perf_counter() + seconds
