@@ -107,7 +107,7 @@ def _option(param: Any) -> Option:
     is_argument = param.param_type_name == "argument"
     return Option(
         names=(param.metavar or param.name.upper(),) if is_argument else tuple(sorted(param.opts, key=len)),
-        metavar="" if is_argument or param.is_flag else param.metavar or "",
+        metavar="" if is_argument or param.is_flag else param.metavar or param.name.upper(),
         help=" ".join((param.help or "").split()),
         default="" if is_argument or param.is_flag else _default(param),
         is_switch=not is_argument and bool(param.is_flag),
