@@ -17,7 +17,7 @@ def row(name: str) -> str:
     field = settings.Settings.model_fields[name]
     description = str(field.description)
     if field.default_factory is not None:
-        default = "usable cores"
+        default = "usable cores" if name == "workers" else ""
     elif isinstance(field.default, tuple):
         default = ",".join(field.default)
     else:
