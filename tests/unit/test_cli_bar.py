@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
-
-import pytest
+from typing import TYPE_CHECKING
 
 from workd.cli import looking_after as shared
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class Terminal(io.StringIO):
