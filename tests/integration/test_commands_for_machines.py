@@ -142,6 +142,37 @@ def test_a_dead_letter_moves_no_cursor(
     assert f"{SHOWN}two" in shown
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--reason", "timeout"], ["--task", "resize"], ["--id", "one"], ["--error", "disk"],
+        ["--until", "2001-09-09T01:46:41+00:00"], ["--since", "1000000000", "--until", "1000000001"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("verb", "yes"), [("purge", ["--yes"]), ("replay", [])])
+def test_each_filter_chooses_for_every_command_that_has_it(
+    verb: str, yes: list[str], words: list[str], url: str, valkey: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = json.dumps({"type": "E", "message": "the disk is full", "traceback": "", "cause": None})
+    fields = {"m": '{"task":"resize"}', "reason": "timeout", "id": "one", "task": "resize", "error": error}
+    valkey.client().xadd(keys.dead("default"), fields, id="1000000000000-0")  # type: ignore[arg-type]
+    other = lay(valkey)
+    assert app.call(["dead", "list", "--json", *words]) == Exit.OK
+    (letter,) = json.loads(capsys.readouterr().out)["letters"]
+    assert letter["entry_id"] == "1000000000000-0"
+    assert app.call(["dead", verb, *yes, *words, "--all"]) == Exit.USAGE
+    assert app.call(["dead", verb, *yes, *words]) == Exit.OK
+    assert [entry.decode() for entry, _ in valkey.client().xrange(keys.dead("default"))] == [other]  # type: ignore[union-attr]
+
+
+def test_since_leaves_out_what_died_before(url: str, valkey: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    valkey.client().xadd(keys.dead("default"), {"m": "{}", "reason": "failed"}, id="1000000000000-0")
+    entry = lay(valkey)
+    assert app.call(["dead", "list", "--json", "--since", "1h"]) == Exit.OK
+    (letter,) = json.loads(capsys.readouterr().out)["letters"]
+    assert letter["entry_id"] == entry
+
+
 def test_replay_and_purge_by_name_say_what_was_refused(
     url: str, valkey: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
