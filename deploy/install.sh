@@ -153,6 +153,10 @@ relocate() {
         cat "$stage/relocated~" >"$script" # keeps the mode
     done
     rm -f "$stage/relocated~"
+    # pip's lists: without the hashes of these scripts, and without the place of the wheel, which nobody has kept
+    find "$stage/lib" -path '*.dist-info/direct_url.json' -exec rm {} +
+    find "$stage/lib" -path '*.dist-info/RECORD' \
+        -exec sed -i -e '/direct_url\.json,/d' -e 's|^\(\.\./.*/bin/[^,]*\),.*|\1,,|' {} +
     find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
     if [ -n "${SOURCE_DATE_EPOCH:-}" ]; then # byte code holds the time of its source: a package is to be reproducible
         find "$stage/lib" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +

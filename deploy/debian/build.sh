@@ -39,6 +39,7 @@ DESTDIR=$root "$tree/deploy/install.sh" --wheel "$wheel" --python "$python" --sy
 # ── Debian's own ways ────────────────────────────────────────────────────────────────────────────────────────────────
 
 rm "$root/opt/workd/.installed" # dpkg has its own list
+rm "$root/etc/workd/workd.toml" # made by postinst: as a conffile it would ask at every version that brings a setting
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions" 2>/dev/null || true
 find "$root/usr/share/man" -type f -exec gzip -9n {} + 2>/dev/null || true
 doc=$root/usr/share/doc/workd
@@ -62,7 +63,6 @@ mkdir "$root/DEBIAN"
 sed -e "s/@version@/$version/" -e "s/@architecture@/$architecture/" -e "s/@python@/$python_version/" \
     -e "s/@next_python@/$next_python/" -e "s/@libc@/${libc#GLIBC_}/" -e "s/@maintainer@/$maintainer/" \
     -e "s/@installed_size@/$(du -sk --apparent-size "$root" | cut -f1)/" "$here/control.in" >"$root/DEBIAN/control"
-echo /etc/workd/workd.toml >"$root/DEBIAN/conffiles"
 install -m 755 "$here/preinst" "$here/postinst" "$here/prerm" "$here/postrm" "$root/DEBIAN/"
 (cd "$root" && find . -path ./DEBIAN -prune -o -type f -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' md5sum) >"$build/md5sums"
 install -m 644 "$build/md5sums" "$root/DEBIAN/md5sums"
