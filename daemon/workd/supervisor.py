@@ -204,7 +204,7 @@ class Supervisor:
 
     def note_reload(self, *, under_way: bool, trouble: str = "") -> None:
         """Tell systemd, and whoever looks, of a reload that begins or has ended."""
-        self._vitals.reload_trouble = trouble
+        self._vitals.note_reload(under_way=under_way, trouble=trouble)
         if under_way:
             self._reporter.reloading()
         else:

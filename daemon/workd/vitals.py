@@ -40,11 +40,18 @@ class Vitals:
         self._standstill, self._unsettled = Standstill(), Standstill()
         self.state = State.BOOTING
         self.reload_trouble = ""  # why the last reload came to nothing
+        self._reloads, self._is_reloading = 0, False
 
     @property
     def queues(self) -> list[str]:
         """The queues that are served."""
         return list(self._dispatcher.books)
+
+    def note_reload(self, *, under_way: bool, trouble: str) -> None:
+        """Hear that a reload begins, or has ended, well or not. Who asks for one waits for their count."""
+        self._reloads += self._is_reloading and not under_way
+        self._is_reloading = under_way
+        self.reload_trouble = trouble
 
     def sample(self) -> None:
         """Take the figures of this moment that are shown as rates; to be called about once a second."""
@@ -148,6 +155,8 @@ class Vitals:
             "dead_letters": dispatcher.deaths,
             "sessions": self._pulse.sessions,
             "warnings": list(self._pulse.warnings),
+            "reloading": self._is_reloading,
+            "reloads": self._reloads,
             "reload_trouble": self.reload_trouble,
         }
 

@@ -38,10 +38,11 @@ def directives(name: str) -> list[str]:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """The units as they are on a machine: with the program where they say that it is."""
-    program = tmp_path / "opt" / "bin" / "workd"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
+    programs = tmp_path / "opt" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("workd", "python"):
+        (programs / name).write_text("#!/bin/sh\n")
+        (programs / name).chmod(0o755)
     units = tmp_path / "units"
     units.mkdir()
     for name in (*SERVICES, *OTHERS):
