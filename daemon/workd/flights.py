@@ -114,5 +114,6 @@ class Book:
 
 def about(flight: Flight, worker_pid: int = 0) -> dict[str, object]:
     """Return what every log line about a job carries."""
-    facts: dict[str, object] = {"job_id": flight.job_id, "task": flight.task, "delivery": flight.delivery}
+    facts: dict[str, object] = {"job_id": flight.job_id, "task": flight.task, "queue": flight.entry.queue}
+    facts["delivery"] = flight.delivery
     return facts | {"worker_pid": worker_pid} if worker_pid else facts

@@ -16,7 +16,7 @@ REPOSITORY: Final = Path(__file__).parents[3]
 EXTRAS: Final = ("daemon",)
 
 _PACKAGED: Final = ("daemon", "tasks", "pyproject.toml", "README.md", "LICENSE")
-_BESIDE_IT: Final = ("deploy", "systemd", "docs", "pyproject.toml")
+_BESIDE_IT: Final = ("deploy", "systemd", "docs", "pyproject.toml", "CHANGELOG.md")
 _TIMEOUT_S: Final = 600.0
 # The Python and the C library of the Debian that is booted, whatever those out here are.
 _THERE: Final = (
