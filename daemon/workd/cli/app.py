@@ -19,13 +19,17 @@ from workd.cli import (
     demo,
     doctor,
     enqueue,
+    inspect,
     plain,
     probe,
     queues,
+    quiet,
     result,
     run,
+    scale,
     schedule,
     schema,
+    stacks,
     status,
 )
 from workd.exits import Exit
@@ -43,6 +47,12 @@ app.command("enqueue")(enqueue.enqueue)
 app.command("result")(result.result)
 app.command("cancel")(cancel.cancel)
 app.command("status")(status.status)
+app.command("inspect")(inspect.inspect)
+app.command("stacks")(stacks.stacks)
+app.command("scale")(scale.scale)
+app.command("quiet")(quiet.quiet)
+app.command("resume")(quiet.resume)
+app.command("reload")(quiet.reload)
 app.command("config")(config.config)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)

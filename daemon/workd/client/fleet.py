@@ -128,13 +128,14 @@ class Fleet:
     def _ask(
         self, kind: Callable[..., C], names: Sequence[str], queues: Sequence[str], wait_s: float, **more: Any
     ) -> Heard:
-        seconds, micros = self._link.call(("TIME",))
-        said = {"reply": secrets.token_hex(16), "at": int(seconds) + int(micros) / 1e6, "wait_s": wait_s}
+        said = {"reply": secrets.token_hex(16), "at": 0.0, "wait_s": wait_s}
         try:
             command = kind(**said, daemons=tuple(names), queues=tuple(queues), **more)
         except ValidationError as error:
             first = error.errors()[0]
             raise InvalidJobError(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}") from None
+        seconds, micros = self._link.call(("TIME",))
+        command = command.model_copy(update={"at": int(seconds) + int(micros) / 1e6})
         expected = {info.id: info for info in daemons(self._link) if command.is_for(info.id, info.queues)}
         raw = self._packed(command)
         self._link.call(("PUBLISH", keys.ORDERS if isinstance(command, wire.Order) else keys.ASK, raw))
