@@ -80,9 +80,9 @@ def test_an_operator_needs_no_more_than_the_role_has(server: Server) -> None:
         admin.queues.purge(QUEUE)
 
 
-def test_a_producer_needs_no_more_than_the_role_has_for_all_that_clients_can(server: Server, tmp_path: Path) -> None:
+def test_a_client_needs_no_more_than_the_role_has_for_all_that_clients_can(server: Server, tmp_path: Path) -> None:
     with server.client() as client:
-        worker, producer = (add_user(client, role) for role in ("daemon", "producer"))
+        worker, producer = (add_user(client, role) for role in ("daemon", "client"))
         with (
             DaemonProcess(
                 url_of(server, worker),

@@ -36,7 +36,13 @@ def test_every_script_calls_only_what_its_role_may(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(sources("client")))
 def test_producers_may_call_what_their_scripts_do(name: str) -> None:
     called = commands_of(sources("client")[name])
-    assert called <= rights.COMMANDS["producer"], sorted(called - rights.COMMANDS["producer"])
+    role: rights.Role = "client" if name == "cancel" else "producer"
+    assert called <= rights.COMMANDS[role], sorted(called - rights.COMMANDS[role])
+    assert called <= rights.COMMANDS["client"]
+
+
+def test_an_operator_may_cancel() -> None:
+    assert commands_of(sources("client")["cancel"]) <= rights.COMMANDS["operator"]
 
 
 def test_a_viewer_may_change_nothing() -> None:
@@ -47,4 +53,15 @@ def test_a_viewer_may_change_nothing() -> None:
 def test_a_server_that_does_not_know_a_command_is_not_told_of_it() -> None:
     assert "+waitaof" in rights.rules("producer")
     assert "+waitaof" not in rights.rules("producer", newer=False)
-    assert rights.rules("daemon")[:5] == ["resetkeys", "~workd:*", "resetchannels", "&workd:*", "-@all"]
+    begin = ["clearselectors", "resetkeys", "resetchannels", "-@all"]
+    assert rights.rules("daemon")[:6] == [*begin, "~workd:*", "&workd:*"]
+
+
+@pytest.mark.parametrize("role", rights.COMMANDS)
+def test_a_role_of_some_queues_names_these_and_no_others(role: rights.Role) -> None:
+    words = " ".join(rights.rules(role, queues=("images", "mail")))
+    patterns = re.findall(r"~(\S*?)\)?(?:\s|$)", words)
+    assert any(pattern.startswith("workd:{images}:") for pattern in patterns)
+    assert any(pattern.startswith("workd:{mail}:") for pattern in patterns)
+    others = {pattern for pattern in patterns if not pattern.startswith(("workd:{images}:", "workd:{mail}:"))}
+    assert others <= {"workd:[a-z]*"}
