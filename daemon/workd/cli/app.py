@@ -12,6 +12,7 @@ import typer
 
 from workd import errors
 from workd.cli import (
+    acl,
     cancel,
     completion,
     config,
@@ -59,6 +60,7 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("completion")(completion.completion)
 app.command("health")(probe.health)
+app.command("acl")(acl.acl)
 app.add_typer(dead.app, name="dead")
 app.add_typer(queues.app, name="queues")
 app.add_typer(schedule.app, name="schedule")
