@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from workd import log, parts
+from workd import log, orphans, parts
 from workd.answering import Answerer
 from workd.broker.answering import Answering
 from workd.broker.registry import Registry
@@ -220,6 +220,7 @@ class Supervisor:
         watching: set[asyncio.Future[None]] = {
             asyncio.ensure_future(self._orders.run()),
             asyncio.ensure_future(self._reporter.run()),
+            *orphans.watching(),
         }
         try:
             if await self._boot(server):
