@@ -46,8 +46,9 @@ def test_an_operator_may_cancel() -> None:
 
 
 def test_a_viewer_may_change_nothing() -> None:
-    writes = rights._WRITES | {"blmove", "getdel", "publish", "rpush"}
+    writes = rights._WRITES | {"blmove", "getdel", "rpush"}
     assert not rights.COMMANDS["viewer"] & writes
+    assert [rule for rule in rights.rules("viewer") if rule.startswith("&")] == ["&workd:ask"], "it may ask, not order"
 
 
 def test_a_server_that_does_not_know_a_command_is_not_told_of_it() -> None:

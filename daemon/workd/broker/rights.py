@@ -15,7 +15,13 @@ Grant: TypeAlias = tuple[frozenset[str], tuple[str, ...]]
 `workd:{queue}:`."""
 
 KEYS: Final = "~workd:*"
-CHANNELS: Final = "&workd:*"
+CHANNELS: Final[dict[Role, str]] = {
+    "client": f"&{keys.CONTROL}",
+    "daemon": "&workd:*",
+    "operator": "&workd:*",
+    "viewer": f"&{keys.ASK}",
+}
+"""Who may publish, and where. A channel is of no queue."""
 _OF_NO_QUEUE: Final = "~workd:[a-z]*"
 """The keys of all queues together: behind `workd:`, those of a queue go on with `{`."""
 _CONNECTION: Final = frozenset({"client|setinfo", "client|setname", "cluster|slots", "hello", "ping", "select"})
@@ -30,6 +36,8 @@ _READS: Final = frozenset(
 )
 _LOOKS: Final = frozenset({"hvals", "llen", "mget", "scan", "xinfo|groups", "xinfo|stream", "xrevrange", "zcard"})
 """What only people want to know."""
+_ASKS: Final = frozenset({"publish", "xread"})
+"""A question to all daemons, and their answers."""
 _WRITES: Final = frozenset(
     {
         *(
@@ -115,8 +123,9 @@ COMMANDS: Final[dict[Role, frozenset[str]]] = {
     | _LOOKS
     | _WRITES
     | {"getdel", "memory|usage", "zscore"}
-    | {"publish", "zscan"},  # to cancel
-    "viewer": _CONNECTION | _SCRIPTS | _READS | _LOOKS | {"info"},
+    | _ASKS
+    | {"zscan"},  # to cancel
+    "viewer": _CONNECTION | _SCRIPTS | _READS | _LOOKS | _ASKS | {"info"},
 }
 """A viewer may run scripts, and in them nothing but reads."""
 
@@ -129,7 +138,7 @@ def rules(role: Role, *, newer: bool = True, queues: Sequence[str] = ()) -> list
     begin = ["clearselectors", "resetkeys", "resetchannels", "-@all"]
     if role not in GRANTS:
         allowed = [f"~{keys.prefix(queue)}*" for queue in queues] + [_OF_NO_QUEUE] if queues else [KEYS]
-        return [*begin, *allowed, CHANNELS, *_plus(COMMANDS[role], newer=newer)]
+        return [*begin, *allowed, CHANNELS[role], *_plus(COMMANDS[role], newer=newer)]
     (commands, words), *others = GRANTS[role]
     selectors = [f"({' '.join([*_keys(also, queues), *_plus(wanted, newer=newer)])})" for wanted, also in others]
     return [*begin, *_keys(words, queues), *_plus(commands, newer=newer), *selectors]
