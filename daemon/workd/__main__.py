@@ -23,12 +23,26 @@ _COMMAND_LINE = ("typer", "pydantic_settings", "rich")
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
+    _have_standard_files()
     try:
         return _run(sys.argv[1:])
     except KeyboardInterrupt:  # before anything that has an answer to it was imported
         return Exit.INTERRUPTED
     finally:
         _flush()
+
+
+def _have_standard_files() -> None:
+    """Put the null device where this process was started without stdin, stdout or stderr.
+
+    The first sockets that it opens would get their numbers otherwise, and all that is printed would go there.
+    """
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the signature of the library
+            setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _run(argv: list[str]) -> int:

@@ -157,7 +157,7 @@ class _Logger:
     def __init__(self, *_names: object) -> None:
         pass
 
-    def _write(self, line: str | bytes) -> None:
+    def _write(self, line: str) -> None:
         _write_line(line)
 
     debug = info = warning = error = critical = exception = msg = log = fatal = failure = err = warn = _write
@@ -175,9 +175,9 @@ class _Handler(logging.Handler):
             self.handleError(record)
 
 
-def _write_line(line: str | bytes, stream: str = "stderr") -> None:
-    if isinstance(line, bytes):
-        _journal.write(line)
+def _write_line(line: str, stream: str = "stderr") -> None:
+    if _state.format == "journal":
+        _journal.write(_entry(line))
         return
     text = _mask.apply(line) + "\n"
     now = getattr(sys, stream)
@@ -208,10 +208,10 @@ def _say_dropped(count: int) -> bytes:
     """Make the line that stands for lines that nothing took."""
     text = "lines of the log were dropped here: nothing took them"
     line = _finished({"event": text, "level": "warning", "dropped": count, rendering.OWN: ("dropped",)})
-    return line if isinstance(line, bytes) else f"{line}\n".encode("utf-8", "backslashreplace")
+    return _entry(line) if _state.format == "journal" else f"{line}\n".encode("utf-8", "backslashreplace")
 
 
-def _finished(event: EventDict) -> Any:
+def _finished(event: EventDict) -> str:
     """Do with a line what is done last with each."""
     rendered: Any = event
     for processor in _state.last:
@@ -297,8 +297,13 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return rendering.to_json(event)
 
 
-def _render_journal(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
-    return rendering.to_journal(event, _mask.apply)
+def _render_journal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Return the bytes of an entry in the guise of text, which is what logging passes on."""
+    return rendering.to_journal(event, _mask.apply).decode("utf-8", "surrogateescape")
+
+
+def _entry(line: str) -> bytes:
+    return line.encode("utf-8", "surrogateescape")
 
 
 # ── repeated warnings ───────────────────────────────────────────────────────────────────────────────────────────────

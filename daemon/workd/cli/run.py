@@ -9,6 +9,7 @@ import typer
 from workd import log, settings
 from workd.cli.options import ConfigFile, settings_flags
 from workd.errors import SettingsError
+from workd.output.secrets import passwords_in
 
 
 @settings_flags()
@@ -49,4 +50,5 @@ def _with_modules(chosen: settings.Settings) -> settings.Settings:
     """Return settings that name a task module. Raises `SettingsError`."""
     if not chosen.modules:
         raise SettingsError("modules", "no task module is named: workd run MODULE…, or modules = [...] in a file")
+    log.hide((*passwords_in(chosen.redis_url), *chosen.signing_keys))  # those of a reload, too
     return chosen

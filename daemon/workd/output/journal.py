@@ -72,8 +72,8 @@ class JournalTarget:
 
     whole = True
 
-    def __init__(self, path: str = SOCKET) -> None:
-        """Connect at the first entry."""
+    def __init__(self, path: str = "") -> None:
+        """Connect at the first entry, to journald's own socket unless another is named."""
         self._path = path
         self._socket: socket.socket | None = None
 
@@ -102,7 +102,7 @@ class JournalTarget:
             made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             try:
                 made.settimeout(0)
-                made.connect(self._path)
+                made.connect(self._path or SOCKET)
             except OSError:
                 made.close()
                 raise

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 1.0
 REFILL: Final = 0.01  # of each second that passes
+LEAST_WAIT_S: Final = 0.001
 BACKLOG_BYTES: Final = 1024 * 1024
 AGAIN_S: Final = 0.2  # a broken target is tried so soon while lines are kept for it, then less and less often
 LONGEST_PAUSE_S: Final = 10.0
@@ -98,7 +99,7 @@ class Sink:
                     size = target.write(data)
                 except BlockingIOError:
                     self._is_broken = False
-                    if patience_s <= 0:
+                    if patience_s < LEAST_WAIT_S:
                         return data
                     patience_s = self._wait(target, patience_s)
                 else:
