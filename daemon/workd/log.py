@@ -216,7 +216,7 @@ def _finished(event: EventDict) -> str:
     rendered: Any = event
     for processor in _state.last:
         rendered = processor(None, str(event.get("level")), rendered)
-    return rendered
+    return str(rendered)
 
 
 # ── the chain ───────────────────────────────────────────────────────────────────────────────────────────────────────

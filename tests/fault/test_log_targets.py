@@ -147,8 +147,9 @@ def stream() -> Iterator[socket.socket]:
 
 
 def read_until(journald: Journald, message: str) -> tuple[dict[str, str], list[dict[str, str]]]:
-    entries: list[dict[str, str]] = []
-    journald.until(lambda entry: entries.append(entry) or message in entry["MESSAGE"])  # type: ignore[func-returns-value]
+    entries = [journald.next()]
+    while message not in entries[-1]["MESSAGE"]:
+        entries.append(journald.next())
     return entries[-1], entries
 
 

@@ -43,7 +43,7 @@ def talk(word: str) -> str:
     said.join()
     subprocess.run(["echo", f"program {word}"], check=True)
     try:
-        {}[word]
+        dict[str, str]()[word]
     except KeyError:
         logging.getLogger("mine").exception("caught %s", word)
     print(f"tail {word}", end="")  # noqa: T201

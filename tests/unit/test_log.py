@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import json
 import logging
@@ -12,6 +13,9 @@ import pytest
 import structlog
 
 from workd import log
+from workd.output import printing
+from workd.output.repeats import FREE, Repeats
+from workd.output.secrets import Mask
 from workd_tasks.context import Context, running
 
 
@@ -19,7 +23,11 @@ from workd_tasks.context import Context, running
 def restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    emit = printing.emit
     yield
+    printing.render_with(emit)
+    for sink in printing.sinks.values():
+        sink.waits = False
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     logging.captureWarnings(capture=False)
@@ -180,3 +188,73 @@ def test_what_is_bound_later_is_in_each_line_too(capsys: pytest.CaptureFixture[s
     structlog.get_logger().info("one")
     logging.getLogger().info("two")
     assert [(line["daemon"], line["worker_pid"]) for line in lines(capsys)] == [("d", 7), ("d", 7)]
+
+
+def test_the_daemon_does_not_repeat_itself_and_tells_in_the_end_what_it_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    log.configure("info", "json", daemon="d")
+    for number in range(100):
+        structlog.get_logger().warning("dead letter", job_id=str(number))
+        logging.getLogger("redis").warning("no connection")
+    log.flush()
+    said = lines(capsys)
+    for event in ("dead letter", "no connection"):
+        mine = [line for line in said if line["event"] == event]
+        assert len(mine) + sum(line.get("repeated", 0) for line in mine) == 100
+        assert len(mine) == FREE + 1
+        assert mine[-1]["daemon"] == "d"
+    assert [line["job_id"] for line in said if line["event"] == "dead letter"][-1] == "99"
+
+
+async def test_what_was_left_out_is_told_when_its_time_has_come(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    timers: list[tuple[float, Any]] = []
+    monkeypatch.setattr(loop, "call_later", lambda delay_s, call: timers.append((delay_s, call)))
+    log.configure("info", "json")
+    clock = [1000.0]
+    log._state.repeats = Repeats(lambda: clock[0])
+    for _ in range(FREE + 5):
+        structlog.get_logger().warning("dead letter")
+    capsys.readouterr()
+    [(delay_s, tell)] = timers
+    clock[0] += delay_s
+    tell()
+    assert [line["repeated"] for line in lines(capsys)] == [4]
+
+
+def test_what_tasks_say_is_said_however_often(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json", of_tasks=True)
+    for _ in range(100):
+        logging.getLogger("mine").warning("again")
+    assert len(lines(capsys)) == 100
+
+
+def test_secrets_are_in_no_line_whoever_writes_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_mask", Mask())
+    log.configure("info", "json")
+    log.hide(['s3cret"word'])
+    structlog.get_logger().info("signing in", url='redis://:s3cret"word@host')
+    try:
+        int('s3cret"word')
+    except ValueError:
+        logging.getLogger("redis").exception("failed with %r", 's3cret"word')
+    written = capsys.readouterr().err
+    assert "s3cret" not in written
+    assert "redis://:***@host" in written
+
+
+def test_a_printed_line_is_a_line_of_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("error", "json", daemon="d")  # what is printed has no level to be under
+    with running(Context("1-0", "resize", queue="images")):
+        print("hello", file=printing.Stream("stderr", 2))
+    (line,) = lines(capsys)
+    del line["timestamp"]
+    assert line == {
+        "level": "info", "event": "hello", "stream": "stderr", "job_id": "1-0", "task": "resize", "delivery": 1,
+        "attempt": 1, "queue": "images", "daemon": "d",
+    }  # fmt: skip

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from support.waiting import eventually
-from workd.output import targets
 from workd.output.sink import BACKLOG_BYTES, FdTarget, Sink
 from workd.output.targets import of_fd
 
@@ -101,7 +100,7 @@ def test_a_pipe_that_may_not_be_opened_anew_is_written_to_without_waiting_too(mo
     with pipe() as (reader, writer):
         size = fill(writer)
         with monkeypatch.context() as patched:
-            patched.setattr(targets.os, "open", refused)
+            patched.setattr(os, "open", refused)
             target = of_fd(writer)
         with pytest.raises(BlockingIOError):
             target.write(LINE)
