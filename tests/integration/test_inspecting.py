@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.daemons import DaemonProcess
 from support.fault_queue import FaultQueue
-from support.fleets import PATIENCE_S, fleet
+from support.fleets import PATIENCE_S, TASKS, fleet
 from support.waiting import eventually
+from workd import Client
 from workd import control_wire as wire
 from workd.broker import keys
 from workd.client.admin import Admin
+from workd.errors import ServerUnavailableError
 from workd.signing import Signing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from support.server_sets import Cluster
     from support.servers import Server
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -240,6 +244,59 @@ def test_a_daemon_with_signing_keys_obeys_signed_orders_alone_and_answers_every_
         ask_raw(queue, keys.ORDERS, signing.sign_command(order) + b" " + order.replace(b"9}", b"8}"))
         eventually(lambda: answers(queue, changed), PATIENCE_S)
         assert answers(queue, changed)[0]["ok"] is False
+
+
+def test_who_may_only_look_cannot_steer(queue: FaultQueue) -> None:
+    """With the rights that docs/inspecting.md names, and no others."""
+    looks = ("publish", "xread", "zrange", "get", "time", "ping", "select", "hello", "client|setname")
+    patterns = ("%R~workd:daemons", "%R~workd:daemon:*", "%R~workd:answers:*")
+    acl = (
+        "on",
+        "nopass",
+        "resetkeys",
+        *patterns,
+        "resetchannels",
+        "&workd:ask",
+        "-@all",
+        *(f"+{one}" for one in looks),
+    )
+    queue.client.execute_command("ACL", "SETUSER", "looker", *acl)
+    try:
+        with (
+            fleet(queue, 1) as ([daemon], _),
+            Admin(queue.server.url.replace("redis://", "redis://looker:x@")) as admin,
+        ):
+            queue.run(queue.push("hold", "gate"))
+            assert admin.fleet.ping(wait_s=PATIENCE_S).ok
+            assert len(admin.fleet.inspect(wait_s=PATIENCE_S).answers[0].jobs) == 1
+            assert admin.fleet.stacks(wait_s=PATIENCE_S).answers[0].stacks
+            with pytest.raises(ServerUnavailableError, match=r"PUBLISH 'workd:orders'.*(?:NOPERM|permission)"):
+                admin.fleet.scale(1)
+            assert [answer.workers for answer in admin.fleet.ping(wait_s=PATIENCE_S).answers] == [2]
+            queue.open_gate("gate")
+            daemon.term()
+            assert daemon.wait(PATIENCE_S) == 0
+    finally:
+        queue.client.acl_deluser("looker")
+
+
+def test_in_a_cluster_a_daemon_on_three_nodes_answers_once(cluster: Cluster, tmp_path: Path) -> None:
+    names = "default,mail,urgent"
+    with (
+        DaemonProcess(cluster.url, tmp_path, modules=TASKS, queues=names, lease_s=5) as daemon,
+        Admin(cluster.url) as admin,
+        Client(cluster.url, queue="mail") as client,
+    ):
+        daemon.wait_ready()
+        handle = client.enqueue("hold", "gate")
+        eventually(lambda: admin.fleet.ping(wait_s=5.0).ok, PATIENCE_S)
+        eventually(lambda: admin.fleet.inspect(wait_s=PATIENCE_S).answers[0].jobs, PATIENCE_S)
+        for _ in range(5):  # each has its answers on another node
+            [answer] = admin.fleet.stacks(handle.id, wait_s=PATIENCE_S).answers
+            assert [job.queue for worker in answer.stacks for job in worker.jobs] == ["mail"]
+        assert [answer.workers for answer in admin.fleet.scale(by=1, wait_s=PATIENCE_S).answers] == [3]
+        (tmp_path / "gate").touch()
+        assert handle.get(timeout=PATIENCE_S)
 
 
 # ── the log ──

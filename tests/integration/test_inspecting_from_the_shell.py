@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from workd.exits import Exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from support.servers import Server
 
@@ -156,4 +156,38 @@ def test_names_of_others_do_not_reach_the_terminal_raw(queue: FaultQueue) -> Non
             os.close(follower)
         assert b"evil\\x1b[2J" in shown
         assert b"\x1b[2J" not in shown
+        queue.open_gate("gate")
+
+
+# ── what docs/commands.md shows
+
+PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
+
+
+def documented(command: str) -> Any:
+    """Return the JSON document that the page shows for a command."""
+    part = PAGE.read_text(encoding="utf-8").partition(f"\n### workd {command}\n")[2].partition("\n### ")[0]
+    return json.loads(part.partition("```json\n")[2].partition("```")[0])
+
+
+def shape(value: Any) -> Any:
+    """Return the names of all fields, not the values; of an array its first element's."""
+    match value:
+        case dict():
+            return {name: shape(one) for name, one in value.items()}
+        case [first, *_]:
+            return [shape(first)]
+        case _:
+            return ...
+
+
+def test_the_page_shows_the_fields_that_are_printed(queue: FaultQueue) -> None:
+    if not PAGE.exists():
+        pytest.skip("the tests run outside the repository, which has the documents")
+    with fleet(queue, 1):
+        queue.run(queue.push("hold", "gate"))
+        lines = {"inspect": (), "stacks": (), "scale": ("2",), "quiet": (), "resume": (), "reload": ()}
+        for command, words in lines.items():
+            printed = read(workd(queue, command, *words, "--json", *WAIT))
+            assert shape(printed) == shape(documented(command)), command
         queue.open_gate("gate")

@@ -29,6 +29,7 @@ PROMISED = {
     "run", "enqueue", "result", "status", "cancel", "health", "schema", "config", "doctor", "demo", "completion",
     "queues list", "queues pause", "queues resume", "queues purge", "queues move",
     "dead list", "dead show", "dead edit", "dead replay", "dead purge", "schedule list", "schedule next",
+    "inspect", "stacks", "scale", "quiet", "resume", "reload",
 }  # fmt: skip
 each = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 
