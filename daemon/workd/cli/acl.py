@@ -48,14 +48,17 @@ def acl(
     ] = None,
     form: Annotated[
         Literal["aclfile", "commands", "json"],
-        typer.Option("--format", help="a file for aclfile, commands for redis-cli, or JSON"),
+        typer.Option(
+            "--format", metavar="aclfile|commands|json", help="a file for aclfile, commands for redis-cli, or JSON"
+        ),
     ] = "aclfile",
     passwords: Annotated[
         Path | None, typer.Option(metavar="FILE", help="a line `user password` each; those that lack are made")
     ] = None,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="what the users' names begin with")] = "workd-",
     server_version: Annotated[
-        Literal["7.0", "7.2"], typer.Option(help="the oldest server's; 7.2, or Valkey: WAITAOF too, for durable=True")
+        Literal["7.0", "7.2"],
+        typer.Option(metavar="7.0|7.2", help="the oldest server's; 7.2, or Valkey: WAITAOF too, for durable=True"),
     ] = "7.0",
     admin: Annotated[
         bool, typer.Option("--admin", help="and one that may do all, instead of everybody without a password")
