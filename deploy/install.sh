@@ -71,6 +71,7 @@ esac
 home=$destdir$prefix
 share=$system/share/workd
 config=/etc/workd/workd.toml
+requirements=/etc/workd/requirements.txt # what people's tasks import: each new environment is to have it again
 # What was installed outside of the prefix, one path in a line, and what directories were made for it (these end in /):
 # what an upgrade no longer has, and what to uninstall.
 manifest=$home/.installed
@@ -135,9 +136,11 @@ make_program() {
     else
         what="workd[daemon]==$(version_of_tree)"
     fi
-    say "pip install $what"
+    set -- "$what"
+    if [ -e "$destdir$requirements" ]; then set -- "$@" --requirement "$destdir$requirements"; fi
+    say "pip install $*"
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1 PIP_REQUIRE_VIRTUALENV=0 \
-        "$stage/bin/python" -m pip install --quiet --no-compile "$what"
+        "$stage/bin/python" -m pip install --quiet --no-compile "$@"
     "$stage/bin/python" -m pip uninstall --quiet --yes setuptools 2>/dev/null || true # older venvs bring it; nobody asks
     echo "$prefix/tasks" >"$(site_packages)/workd-tasks.pth"
     write_texts
