@@ -177,6 +177,51 @@ def test_jobs_that_wait_for_the_disk_need_no_more_than_a_producer_has(empty: Gua
         assert sending.with_options(durable=True).enqueue("square", 4).id
 
 
+def test_what_keda_asks_is_answered_to_a_viewer(empty: Guarded) -> None:
+    """The triggers of deploy/kubernetes: the length of the stream, and of a list or a sorted set by a script."""
+    count = """
+        local kind = redis.call('type', KEYS[1]).ok
+        return redis.call(({zset = 'zcard', list = 'llen', none = 'llen'})[kind], KEYS[1])
+    """
+    with empty.client("workd-viewer") as viewer, empty.server.client() as admin:
+        assert viewer.xlen(keys.stream(QUEUE)) == 0
+        assert viewer.eval(count, 1, keys.scheduled(QUEUE)) == 0
+        admin.xadd(keys.stream(QUEUE), {"m": "{}"})
+        admin.zadd(keys.scheduled(QUEUE), {"a": 1, "b": 2})
+        admin.rpush(keys.inbox(QUEUE), "{}")
+        assert viewer.xlen(keys.stream(QUEUE)) == 1
+        assert viewer.eval(count, 1, keys.scheduled(QUEUE)) == 2
+        assert viewer.eval(count, 1, keys.inbox(QUEUE)) == 1
+
+
+def test_the_length_of_a_stream_is_known_when_the_lag_of_its_group_is_not(empty: Guarded) -> None:
+    """Why the autoscaler asks for the length: a job that was taken out of the queue makes Redis lose count."""
+    with empty.server.client() as admin, Client(empty.url("workd-client")) as sending:
+        admin.xgroup_create(keys.stream(QUEUE), keys.GROUP, "0", mkstream=True)
+        jobs = sending.enqueue_many("square", [(n,) for n in range(3)])
+        admin.xreadgroup(keys.GROUP, "me", {keys.stream(QUEUE): ">"}, count=1)
+        assert _lag(admin) == 2
+        assert jobs[1].cancel() == "cancelled"
+        assert _lag(admin) is None
+        assert admin.xlen(keys.stream(QUEUE)) == 2
+
+
+def _lag(client: Any) -> int | None:
+    lag: int | None = client.xinfo_groups(keys.stream(QUEUE))[0]["lag"]
+    return lag
+
+
+def test_a_viewer_asks_daemons_and_only_an_operator_orders_them(empty: Guarded, tmp_path: Path) -> None:
+    with DaemonProcess(empty.url("workd-daemon"), tmp_path, modules=SAMPLES) as daemon:
+        daemon.wait_ready()
+        assert workd("inspect", "--json", url=empty.url("workd-viewer")).stdout.startswith(("[", "{"))
+        refused = workd("scale", "1", url=empty.url("workd-viewer"), check=False)
+        assert refused.returncode == Exit.REDIS, refused
+        workd("scale", "1", url=empty.url("workd-operator"))
+        daemon.term()
+        assert daemon.wait() == 0
+
+
 def _is_pending(client: Any, entry: str) -> bool:
     return bool(client.xpending_range(keys.stream(QUEUE), keys.GROUP, entry, entry, 1))
 
