@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from workd.tracing.lines import ids_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -116,4 +118,6 @@ def about(flight: Flight, worker_pid: int = 0) -> dict[str, object]:
     """Return what every log line about a job carries."""
     facts: dict[str, object] = {"job_id": flight.job_id, "task": flight.task, "queue": flight.entry.queue}
     facts["delivery"] = flight.delivery
+    if flight.envelope is not None and flight.envelope.trace:
+        facts |= ids_in(flight.envelope.trace)
     return facts | {"worker_pid": worker_pid} if worker_pid else facts

@@ -42,14 +42,15 @@ def server() -> Iterator[Server]:
         yield server
 
 
-def loaded(server: Server, folder: Path, tasks: str, **settings: object) -> tuple[set[str], set[str]]:
+def loaded(
+    server: Server, folder: Path, tasks: str, environment: dict[str, str] | None = None, **settings: object
+) -> tuple[set[str], set[str]]:
     """Return what the supervisor and the forkserver of a daemon have loaded from its start to its end."""
     (folder / "sitecustomize.py").write_text(SITECUSTOMIZE)
     (folder / "some_tasks.py").write_text(tasks)
     path = os.pathsep.join([str(folder), *sys.path])
-    with DaemonProcess(
-        server.url, folder, modules=("some_tasks",), environment={"PYTHONPATH": path}, **settings
-    ) as daemon:
+    environment = {"PYTHONPATH": path} | (environment or {})
+    with DaemonProcess(server.url, folder, modules=("some_tasks",), environment=environment, **settings) as daemon:
         daemon.wait_ready()
         [forkserver_pid] = daemon.forkserver_pids()
         daemon.term()
@@ -78,3 +79,16 @@ def test_health_over_http_is_answered_without_a_library_for_drawing(server: Serv
 def test_a_task_module_that_imports_structlog_has_all_of_it(server: Server, tmp_path: Path) -> None:
     _, forkserver = loaded(server, tmp_path, TASKS_THAT_LOG)
     assert "rich" in forkserver
+
+
+def test_opentelemetry_is_loaded_where_the_environment_asks_for_traces_and_nowhere_else(
+    server: Server, tmp_path: Path
+) -> None:
+    found = {}
+    for wanted, environment in ((False, {}), (True, {"OTEL_TRACES_EXPORTER": "console"})):
+        folder = tmp_path / str(wanted)
+        folder.mkdir()
+        _, forkserver = loaded(server, folder, TASKS, environment)
+        found[wanted] = {name for name in forkserver if name.startswith(("opentelemetry", "workd.tracing.running"))}
+    assert found[False] == set()
+    assert {"workd.tracing.running", "opentelemetry.sdk.trace.export"} <= found[True]

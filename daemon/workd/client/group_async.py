@@ -15,6 +15,7 @@ from workd.client.group_handle import job_of, of_summary, summary_of
 from workd.client.handle import AsyncHandle, Job
 from workd.client.sending import marker_ms
 from workd.errors import ClientError, ResultGoneError, ResultTimeoutError
+from workd.tracing import sending as traces
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -124,6 +125,16 @@ async def enqueue_chain(core: AsyncCore, writer: Writer, work: Work) -> AsyncHan
 
 
 async def enqueue_group(core: AsyncCore, writer: Writer, of: Group) -> AsyncGroupHandle:
+    """Send a group, in a span of its own if somebody wants one."""
+    if not writer.is_traced:
+        return await _enqueue_group(core, writer, of)
+    with traces.sending("group", "") as sent:
+        handle = await _enqueue_group(core, writer.under(sent.carrier), of)
+        sent.into(handle.queue, len(handle.members))
+        return handle
+
+
+async def _enqueue_group(core: AsyncCore, writer: Writer, of: Group) -> AsyncGroupHandle:
     """Send a group, some hundred members to a call."""
     envelopes = writer.write_group(of)
     mark = core.replies.mark(envelopes.queue)

@@ -18,6 +18,7 @@ from workd.client import message
 from workd.client.groups import Chain
 from workd.errors import InvalidJobError, InvalidMessageError
 from workd.steps import MAX_MEMBERS, MAX_STEPS
+from workd.tracing.names import has_provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +68,16 @@ class Writer:
         self._sending = sending
         self._signing = signing
         self._drafts = message.Drafts(options, client_queue, sending)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether somebody may want a span of what is written, and has not said which trace it belongs to."""
+        return has_provider() and self._options.trace is None
+
+    def under(self, carrier: dict[str, str]) -> Writer:
+        """Return a writer whose messages, later steps and callbacks belong to this trace, but for those that say."""
+        options = replace(self._options, trace=carrier or None)
+        return Writer(options, self._client_queue, self._reply_name, self._sending, self._signing)
 
     def write(self, work: Work) -> tuple[Draft, bytes]:
         """Return the message of a job or a chain, and the draft of its end: the first step's, the last one's type."""

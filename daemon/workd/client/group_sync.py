@@ -9,6 +9,7 @@ from workd.client.group_handle import GroupHandle, job_of
 from workd.client.handle import Handle, Job
 from workd.client.sending import marker_ms
 from workd.errors import ClientError
+from workd.tracing import sending as traces
 
 if TYPE_CHECKING:
     from workd.client.core import Core
@@ -23,6 +24,16 @@ def enqueue_chain(core: Core, writer: Writer, work: Work) -> Handle[Any]:
 
 
 def enqueue_group(core: Core, writer: Writer, of: Group) -> GroupHandle:
+    """Send a group, in a span of its own if somebody wants one."""
+    if not writer.is_traced:
+        return _enqueue_group(core, writer, of)
+    with traces.sending("group", "") as sent:
+        handle = _enqueue_group(core, writer.under(sent.carrier), of)
+        sent.into(handle.queue, len(handle.members))
+        return handle
+
+
+def _enqueue_group(core: Core, writer: Writer, of: Group) -> GroupHandle:
     """Send a group, some hundred members to a call."""
     envelopes = writer.write_group(of)
     mark = core.replies.mark(envelopes.queue)

@@ -14,6 +14,8 @@ from workd.client import commands, durability
 from workd.client.connection import Deadline
 from workd.client.sending import READING, Attempts, Lanes, marker_ms
 from workd.errors import ClientError, NotDurableError
+from workd.tracing import sending as traces
+from workd.tracing.names import has_provider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +44,14 @@ class Sender:
 
         Raises ServerUnavailableError, EnqueueTimeoutError, NotDurableError.
         """
+        if not has_provider() or "trace" in draft.fields:
+            return self._add(draft, messages)
+        with traces.sending(draft.target.name, draft.queue, len(messages)) as sent:
+            entry_ids = self._add(draft, sent.marked(messages))
+            sent.became(draft.job_ids(entry_ids))
+            return entry_ids
+
+    def _add(self, draft: Draft, messages: Sequence[bytes]) -> list[bytes]:
         sending = draft.sending
         if not sending.retries and not sending.durable:
             return self._add_once(draft.queue, messages)

@@ -13,24 +13,39 @@ from workd.output import printing
 from workd.pool import frames
 from workd.pool.child import notices
 from workd.pool.child.runner import RunnerJob, TaskRunner, raised, unknown
+from workd.tracing.lines import ids_of
+from workd.tracing.names import has_provider
+from workd.tracing.wanted import exporters
 from workd_tasks import hooks, registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from workd.tracing.running import Tracing
+
+NO_TRACES = "the environment asks for traces, and there will be none"
+
 
 class TaskWork:
     """Turns a packet's body into a run of a task."""
 
-    def __init__(self, runner: TaskRunner) -> None:
-        """Keep what runs a task."""
+    def __init__(self, runner: TaskRunner, tracing: Tracing | None = None) -> None:
+        """Keep what runs a task, and what makes spans of that."""
+        self._tracing = tracing
         self._runner = runner
         self._run = runner.run
 
     def start(self, slot: int) -> None:
         """Have the worker's log lines say whose they are, and run what is to run at the start of a worker."""
         log.bind(worker_pid=os.getpid(), slot=slot)
+        trouble = self._tracing.begin(slot) if self._tracing is not None else ""
+        if trouble:
+            log.get_logger(__name__).warning(NO_TRACES, why=trouble)
         hooks.start_worker()
+        if has_provider():
+            from workd.tracing.running import join_in
+
+            join_in()
 
     def stop(self) -> None:
         """Run what is to run at the end of a worker."""
@@ -82,4 +97,18 @@ def make(
     log.configure(
         log_level, log_format, of_tasks=True, daemon=daemon_id
     )  # here, so that no worker has to: that costs each 0.5 MB
-    return TaskWork(runner), registry.catalogue()
+    if ids_of not in log.trace_ids:
+        log.trace_ids.append(ids_of)
+    return TaskWork(runner, _tracing(daemon_id)), registry.catalogue()
+
+
+def _tracing(daemon_id: str) -> Tracing | None:
+    """Return what workers do about traces, if the environment asks for any; loaded here, so that workers share it."""
+    if not exporters(os.environ):
+        return None
+    from workd.tracing.running import Tracing
+
+    tracing = Tracing(daemon_id)
+    if tracing.trouble:
+        log.get_logger(__name__).warning(NO_TRACES, why=tracing.trouble)
+    return tracing
