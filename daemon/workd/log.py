@@ -16,13 +16,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from workd.output import journal, printing, rendering
+from workd.output import facts, journal, printing, rendering
 from workd.output.repeats import PERIOD_S, Repeats
 from workd.output.secrets import Mask
 from workd.output.sink import Sink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -55,9 +55,8 @@ LogFormat = Literal["auto", "json", "console", "journal"]
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 FLUSH_S: Final = 1.0  # at the end of the process, for what nobody has taken yet
 
-__all__ = ["LEVELS", "LogFormat", "bind", "chosen", "configure", "dropped", "flush", "get_logger", "hide", "trace_ids"]
+__all__ = ["LEVELS", "LogFormat", "bind", "chosen", "configure", "dropped", "flush", "get_logger", "hide"]
 
-_bound: Final[dict[str, object]] = {}  # what every line of this process carries
 _mask: Final = Mask()
 _journal_target: Final = journal.JournalTarget()
 _journal: Final = Sink(lambda: _journal_target)
@@ -75,9 +74,6 @@ class _State:
 
 _state: Final = _State()
 
-trace_ids: Final[list[Callable[[Context | None], dict[str, str]]]] = []
-"""What knows the trace that a line belongs to, if anything does: see `workd.tracing`."""
-
 
 def configure(level: str = "info", fmt: LogFormat = "auto", *, of_tasks: bool = False, **bound: object) -> None:
     """Have what is logged from now on written, each line with `bound` in it. Safe to call again.
@@ -85,7 +81,7 @@ def configure(level: str = "info", fmt: LogFormat = "auto", *, of_tasks: bool = 
     `of_tasks`: this is a process in which task code runs. What it says is said in full, however often, and it waits a
     little for a reader that is slow; a supervisor neither repeats itself nor ever waits.
     """
-    _bound.clear()
+    facts.bound.clear()
     bind(**bound)
     _state.format = chosen(fmt)
     _state.repeats = None if of_tasks else Repeats()
@@ -119,7 +115,7 @@ def configure(level: str = "info", fmt: LogFormat = "auto", *, of_tasks: bool = 
 
 def bind(**bound: object) -> None:
     """Have each line from now on carry this too. In a fork it costs a tenth of the memory that `configure` does."""
-    _bound.update(bound)
+    facts.bound.update(bound)
 
 
 def hide(secrets: Iterable[str]) -> None:
@@ -201,7 +197,7 @@ def _write_to(stream: Any, text: str) -> None:
 
 def _write_printed(stream: str, line: str, job: Context | None) -> None:
     """Write a line that was printed, as if it had been logged."""
-    _write_line(_finished({"event": line, "level": "info", "stream": stream, **_job_fields(job)}), stream)
+    _write_line(_finished({"event": line, "level": "info", "stream": stream, **facts.job_fields(job)}), stream)
 
 
 def _say_dropped(count: int) -> bytes:
@@ -224,46 +220,14 @@ def _finished(event: EventDict) -> str:
 
 def _first() -> list[Processor]:
     """List the processors that every logged line passes at first; what a line says itself wins."""
-    note: list[Processor] = [_note_own] if _state.format == "journal" else []
+    note: list[Processor] = [facts.note_own] if _state.format == "journal" else []
     return [
         *note,
         structlog.contextvars.merge_contextvars,
-        _add_job,
+        facts.add_job,
         structlog.processors.add_log_level,
         _limit,
     ]
-
-
-def _add_bound(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    for name, value in _bound.items():
-        event.setdefault(name, value)
-    return event
-
-
-def _add_job(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Say for which job a line is written, whoever writes it: a task, a library that it calls, or Python's warnings."""
-    job = printing.job()
-    for name, value in _job_fields(job).items():
-        event.setdefault(name, value)
-    return event
-
-
-def _job_fields(job: Context | None) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if job is not None:
-        fields = {"job_id": job.id, "task": job.task, "delivery": job.delivery, "attempt": job.attempt}
-        if job.queue:
-            fields["queue"] = job.queue
-    for know in trace_ids:
-        fields |= know(job)
-    return fields
-
-
-def _note_own(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Note what a line says itself, before anything is added to it; a task's logger says the job by itself."""
-    others = {"event", "exc_info", "stack_info", "logger", *_job_fields(printing.job())}
-    event[rendering.OWN] = tuple(name for name in event if name not in others and not name.startswith("_"))
-    return event
 
 
 def _without_meta(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -276,21 +240,16 @@ def _without_meta(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 def _last() -> list[Processor]:
     """List what is done with every line that is to be written."""
-    rest: list[Processor] = [structlog.processors.TimeStamper(fmt="iso", utc=True), _add_bound]
+    rest: list[Processor] = [structlog.processors.TimeStamper(fmt="iso", utc=True), facts.add_bound]
     match _state.format:
         case "journal":
             return [*rest, structlog.processors.format_exc_info, _render_journal]
         case "console":
             colors = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
             plain = structlog.dev.plain_traceback  # also where a task module has loaded rich
-            return [*rest, _without_own, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+            return [*rest, facts.without_own, structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
         case _:
-            return [*rest, _without_own, structlog.processors.format_exc_info, _render_json]
-
-
-def _without_own(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    event.pop(rendering.OWN, None)
-    return event
+            return [*rest, facts.without_own, structlog.processors.format_exc_info, _render_json]
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

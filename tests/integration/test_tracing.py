@@ -81,6 +81,10 @@ def runs_of(collector: Collector, job_id: str, count: int = 1) -> list[Span]:
     )
 
 
+def waits_of(collector: Collector, job_id: str) -> list[Span]:
+    return eventually(lambda: _of(collector, job_id, "wait "), PATIENCE_S)
+
+
 def _of(collector: Collector, job_id: str, prefix: str) -> list[Span]:
     spans = collector.spans()
     return [s for s in spans if s.name.startswith(prefix) and s.attributes.get("messaging.message.id") == job_id]
@@ -120,7 +124,7 @@ def test_the_wait_is_a_span_from_the_enqueuing_to_the_first_run(collector: Colle
     for way, runs in (("one", 1), ("retried", 2)):
         [job] = produced.jobs[way]
         first = runs_of(collector, job, runs)[0]
-        [wait] = eventually(lambda job=job: _of(collector, job, "wait "), PATIENCE_S)
+        [wait] = waits_of(collector, job)
         assert (wait.trace_id, wait.parent_id) == (first.trace_id, first.parent_id)
         assert wait.kind == "INTERNAL"
         assert wait.end_ns == first.start_ns

@@ -65,8 +65,6 @@ def test_none_is_left_out_for_good(repeats: Repeats, clock: list[float]) -> None
     clock[0] += PERIOD_S
     assert repeats.overdue() == [("warning", {"event": "dead letter", "job_id": str(FREE + 2), "repeated": 2})]
     assert repeats.overdue() == []
-    held = repeats.is_holding
-    assert not held
     say(repeats, job_id="last")
     assert repeats.overdue(all_of_them=True) == [("warning", {"event": "dead letter", "job_id": "last"})]
 

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from workd import log
-from workd.output import printing
+from workd.output import facts, printing
 from workd.pool import frames
 from workd.pool.child import notices
 from workd.pool.child.runner import RunnerJob, TaskRunner, raised, unknown
@@ -97,8 +97,8 @@ def make(
     log.configure(
         log_level, log_format, of_tasks=True, daemon=daemon_id
     )  # here, so that no worker has to: that costs each 0.5 MB
-    if ids_of not in log.trace_ids:
-        log.trace_ids.append(ids_of)
+    if ids_of not in facts.trace_ids:
+        facts.trace_ids.append(ids_of)
     return TaskWork(runner, _tracing(daemon_id)), registry.catalogue()
 
 
