@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support import trace_tasks, traced_producer
+from support import traced_producer
 from support.daemons import DaemonProcess, clean_environment
 from support.otlp import Collector, Span
 from support.servers import Server, valkey_binary
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PATIENCE_S = 60.0
-TASKS = trace_tasks.__name__
+TASKS = "support.trace_tasks"
 
 
 @pytest.fixture(scope="module")

@@ -50,6 +50,12 @@ def test_one_event_of_several_tasks_or_queues_is_not_the_same(repeats: Repeats) 
     assert say(repeats, task="a", queue="r")
     assert say(repeats, "another event", task="a", queue="q")
     assert say(repeats, level="error", task="a", queue="q")
+    assert say(repeats, task="a", queue="q", error="another reason")
+
+
+def test_numbers_tell_nothing_apart(repeats: Repeats) -> None:
+    said = [say(repeats, error=f"no file /spool/{number}.png") for number in range(FREE + 5)]
+    assert said.count(None) == 5
 
 
 def test_only_warnings_and_errors_are_limited(repeats: Repeats) -> None:
@@ -74,7 +80,7 @@ def test_what_is_remembered_has_a_bound_and_what_is_forgotten_is_told(repeats: R
         say(repeats, "first")
     told = []
     for number in range(MOST):
-        say(repeats, f"event {number}")
+        say(repeats, "event " + chr(97 + number // 26) + chr(97 + number % 26))
         told += repeats.crowded_out()
     assert told == [("warning", {"event": "first", "repeated": 1})]
     assert len(repeats._seen) == MOST

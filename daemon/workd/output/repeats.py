@@ -1,12 +1,14 @@
 """A rate limit on warnings that say the same again and again, as daemons do in trouble.
 
 The first few are written; from then on one in a while, with `repeated` for how many were left out since the one before.
-None is left out for good: when it has become quiet, the last one is written after all. The same means: the same event,
-of the same task and queue. Only the daemon's own lines come here, never those of tasks.
+None is left out for good: when it has become quiet, the last one is written after all. The same means: the same event
+of the same task and queue, for the same reason, whatever numbers are in it. Only the daemon's own lines come here,
+never those of tasks.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +22,11 @@ MOST: Final = 256
 """So many kinds of lines are told apart; the kind that was said longest ago makes room."""
 LEVELS: Final = frozenset({"warning", "error", "exception"})
 
-Kind = tuple[str, str, str, str, str]
+_TOLD_APART: Final = ("event", "task", "queue", "reason", "error")
+_KIND_CHARS: Final = 200
+_NUMBER: Final = re.compile(r"\d+")
+
+Kind = tuple[str, ...]
 
 
 class _Seen:
@@ -93,9 +99,7 @@ class Repeats:
 
 
 def _kind(level: str, event: Mapping[str, Any]) -> Kind:
-    words = (event.get(name, "") for name in ("event", "task", "queue", "reason"))
-    text, task, queue, reason = (str(word)[:200] for word in words)
-    return level, text, task, queue, reason
+    return level, *(_NUMBER.sub("#", str(event[name])[:_KIND_CHARS]) if name in event else "" for name in _TOLD_APART)
 
 
 def _last_of(kind: Kind, seen: _Seen) -> list[tuple[str, dict[str, Any]]]:
