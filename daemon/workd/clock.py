@@ -14,12 +14,12 @@ class Clock:
 
     def __init__(self) -> None:
         """Trust the own clock until a server has been asked."""
-        self._offset_s = 0.0
+        self.offset_s = 0.0  # of the server's clock to our own
 
     def set_by(self, server_now_ms: float) -> None:
         """Take the server's time, just received."""
-        self._offset_s = server_now_ms / 1000 - time.time()
+        self.offset_s = server_now_ms / 1000 - time.time()
 
     def now_s(self) -> float:
         """Return epoch seconds."""
-        return time.time() + self._offset_s
+        return time.time() + self.offset_s

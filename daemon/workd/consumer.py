@@ -146,6 +146,8 @@ class Consumer:
         pulse.connected = pulse.consuming = False
         pulse.failures += 1
         pulse.trouble = str(error)
+        if isinstance(error, FencedError):
+            self._dispatcher.tallies.by_queue[error.queue].leases_lost += 1
         if pulse.should_say(str(error)):
             fenced = isinstance(error, FencedError)
             log.warning("registering anew" if fenced else REDIS_TROUBLE, error=str(error))
@@ -170,6 +172,7 @@ class Consumer:
             queue=source.queues[0],
         )
         session.weigh(source.queue_weights or {})
+        session.time_calls(dispatcher.tallies.round_trips.note)
         self._session = session  # before it registers: a drain that begins now has to wait for that, and depart
         try:
             self._tell(await session.check())
@@ -190,6 +193,7 @@ class Consumer:
                     group.create_task(self._servers.until_moved(f"workd:{source.daemon_id}"))
                 group.create_task(self.control.listen(session))
                 group.create_task(dispatcher.progress.run(session, source.queues, source.lease_s))
+                group.create_task(dispatcher.queue_watch.run(session, source.queues))
                 group.create_task(self._take_in(session))
         finally:
             self._session = None
@@ -288,12 +292,22 @@ class Consumer:
         if not count:
             self._note_consuming()  # as much as it can
             dispatcher.room_changed.clear()
-            self.pulse.waits_for_room = True
-            try:
-                await dispatcher.room_changed.wait()  # while the pool is full, or all is paused: that is all right
-            finally:
-                self.pulse.waits_for_room = False
+            await self._rest()
         return count
+
+    async def _rest(self) -> None:
+        """Wait while the pool is full, or all is paused: that is all right."""
+        dispatcher, time = self._dispatcher, self._loop.time
+        is_paused = not dispatcher.gate.open_queues(self._source.queues)
+        self.pulse.waits_for_room = True
+        if not is_paused:
+            dispatcher.tallies.wait_for_room(time())
+        try:
+            await dispatcher.room_changed.wait()
+        finally:
+            self.pulse.waits_for_room, self.pulse.fetched_at = False, time()  # no fetch is late that could not be sent
+            if not is_paused:
+                dispatcher.tallies.go_on(time())
 
     async def _read(self, session: Session, count: int, block_ms: int) -> bool:
         """Read once and have taken what came; False if that was nothing."""
@@ -301,6 +315,7 @@ class Consumer:
         pulse.expect("the fetch", block_ms / 1000 + CALL_S)
         dispatcher.settler.hurry(self._source.queues[0])
         entries = await session.fetch(dispatcher.gate.open_queues(self._source.queues), count, block_ms)
+        pulse.fetched_at = self._loop.time()
         came = bool(entries)
         if came:
             faultpoints.hit("after_fetch")

@@ -18,9 +18,11 @@ from workd.log import get_logger
 from workd.pool.deaths import Crashed, Suspected
 from workd.pool.frames import INVALID, UNKNOWN_TASK
 from workd.progress import Progress
+from workd.queue_watch import QueueWatch
 from workd.schedule import Alarm
 from workd.settler import Settler
 from workd.stopping import Stops, is_hand_back
+from workd.tallies import Tallies
 from workd.verdicts import Times, event_of_frame, event_of_loss
 
 if TYPE_CHECKING:
@@ -64,6 +66,8 @@ class Dispatcher:
         self.timetable = Timetable(clock, limits.signing)
         self.renewed_at: dict[str, float] = {}  # loop time at which a takeover pass renewed the lease on a queue
         self.settler = Settler(self.books, self.alarms, self._on_settled, apart=apart)
+        self.tallies = Tallies(queues, clock)
+        self.queue_watch = QueueWatch()
         self.gate = Gate(self.books, clerk, self, self)
         self._arrivals = Arrivals(self.books, limits, clerk, self, self.gate)
         self._clerk = clerk
@@ -78,6 +82,7 @@ class Dispatcher:
     def attach(self, pool: ProcessPool, catalogue: Mapping[str, Mapping[str, Any]]) -> None:
         """Take the pool and what its workers can run."""
         self._pool = pool
+        self.tallies.know(catalogue)
         self.progress.attach(pool)
         self._arrivals.attach(pool, catalogue, self.clock.now_s)
         self.gate.attach(pool, catalogue)
@@ -97,10 +102,15 @@ class Dispatcher:
         oldest_ms = min((ms for ms in waits if ms is not None), default=None)
         return None if oldest_ms is None else max(0.0, self.clock.now_s() - oldest_ms / 1000)
 
+    @property
+    def is_choked(self) -> bool:
+        """Whether so much has ended and is not recorded that nothing more is begun."""
+        settler = self.settler
+        return settler.unsettled > MAX_UNSETTLED_JOBS or settler.unsettled_bytes > MAX_UNSETTLED_BYTES
+
     def room(self) -> int:
         """Return how many entries to fetch now; 0 while the pool is full or Redis does not take what has ended."""
-        settler = self.settler
-        if settler.unsettled > MAX_UNSETTLED_JOBS or settler.unsettled_bytes > MAX_UNSETTLED_BYTES:
+        if self.is_choked:
             return 0
         free, whole, idle = self._pool.capacity()
         if free < whole // 2 and not idle:
@@ -117,6 +127,7 @@ class Dispatcher:
 
     async def take(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take fetched entries: run what can run, and decide at once about what can't."""
+        self.tallies.fetched(entries)
         await self._arrivals.take(session, entries)
 
     def submit(self, flights: list[Flight]) -> None:
@@ -133,6 +144,7 @@ class Dispatcher:
         event = event_of_frame(frame, self._clerk.wall())
         never_ran = frame.kind in (INVALID, UNKNOWN_TASK)
         times = Times() if never_ran else Times(frame.started_at, frame.ended_at)
+        flight.run = None if never_ran else times
         if flight.cancelled:
             self._stops.ended(flight, times)
             return
@@ -146,7 +158,8 @@ class Dispatcher:
         if flight.dropped:
             return
         now_s = self._clerk.wall()
-        times = Times(now_s - (how.died.ran_s or 0.0), now_s)
+        times = flight.run = Times(now_s - (how.died.ran_s or 0.0), now_s)
+        self.tallies.lost(job.task, how)
         if isinstance(how, Crashed):
             self.crashes += 1
             log.warning("a worker died under a job", how=how.died.describe(), **about(flight, job.worker_pid))
@@ -186,7 +199,8 @@ class Dispatcher:
         if not self.gate.is_open:
             self.gate.note_room()
 
-    def _on_settled(self) -> None:
+    def _on_settled(self, flights: list[Flight]) -> None:
+        self.tallies.settled(flights)
         self.room_changed.set()
         if self.gate.permits:
             self.gate.note_ended()
@@ -220,6 +234,7 @@ class Dispatcher:
         for flight in stopped:
             self._pool.cancel(flight.pool_key, "its lease was lost")
         if lost := len(stopped) + unsent if lease_kept else len(flights):
+            self.tallies.by_queue[queue].lost += lost
             log.warning("the lease was lost; its jobs are another daemon's now", queue=queue, jobs=lost)
 
     def conclude(self, flight: Flight, decision: retry.Decision, times: Times, worker_pid: int = 0) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from workd.tracing.lines import ids_in
+from workd.wire import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from workd.kin import Following
     from workd.retry import Policy
     from workd.terms import Extras
+    from workd.verdicts import Times
     from workd.wire import Envelope
 
 
@@ -49,6 +51,8 @@ class Flight:
     extras: Extras | None = None  # what few jobs ask for
     kin_ids: tuple[str, ...] = ()  # its group's and its chain's; not empty for each job that has one
     following: Following | None = None  # the next step of its chain, once it has succeeded
+    run: Times | None = None  # its run here, once that is over
+    status: Status = Status.SUCCEEDED  # what it has ended as, unless it is dead
 
     @property
     def task(self) -> str:

@@ -1,8 +1,9 @@
-"""The daemon's health over HTTP: `/livez` and `/readyz` on a TCP port, a unix socket, or both.
+"""The daemon over HTTP: its health, metrics and status, on a TCP port, a unix socket, or both.
 
 The supervisor starts one `HealthServer` in its own loop and hands it something that answers from memory: a
 request never waits for Redis, a worker or a lock. A port that is taken is a warning, never the end of a
-daemon. Starlette and uvicorn are imported when the server starts, so that nobody else pays for them.
+daemon. What is answered is in `webapp`. Starlette, uvicorn and prometheus-client are imported when the server
+starts, so that nobody else pays for them.
 """
 
 from __future__ import annotations
@@ -21,12 +22,9 @@ from workd.address import Address, TcpAddress, UnixAddress, of_instance, parse
 from workd.log import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     import uvicorn
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
 
 _log = get_logger(__name__)
 
@@ -51,6 +49,24 @@ class HealthState(Protocol):
         """Tell whether it can run jobs now."""
         ...
 
+    def consuming(self) -> Report:
+        """Tell whether it takes jobs."""
+        ...
+
+
+class Pages(Protocol):
+    """Who writes the pages that are more than a yes or no. Both wait for nobody but the loop's other work."""
+
+    metrics_type: str
+
+    async def metrics(self) -> bytes:
+        """Write `/metrics`, as `metrics_type`."""
+        ...
+
+    async def status(self) -> Mapping[str, object]:
+        """Say what is in `/status`."""
+        ...
+
 
 def addresses(http: str, environ: Mapping[str, str], pid: int) -> tuple[Address, ...]:
     """List where to answer: what the setting says, and this daemon's own socket beside it."""
@@ -63,8 +79,10 @@ def addresses(http: str, environ: Mapping[str, str], pid: int) -> tuple[Address,
 class HealthServer:
     """Serves one state on some addresses, from `start` to `stop`; each is safe twice."""
 
-    def __init__(self, state: HealthState, where: Sequence[Address]) -> None:
+    def __init__(self, state: HealthState, where: Sequence[Address], pages: Callable[[], Pages] | None = None) -> None:
+        """`pages` makes those when the server starts; without it only health is answered."""
         self._state = state
+        self._pages = pages
         self._where = tuple(where)
         self._sockets: dict[Address, socket.socket] = {}
         self._handed: dict[Address, socket.socket] = {}  # those that systemd has opened, and keeps
@@ -78,7 +96,7 @@ class HealthServer:
             where = [address for address in self._where if not activation.answers(address, self._handed)]
             self._sockets = self._handed | dict(_open_all(where))
             if self._sockets:
-                await self._serve(_make_server(make_app(self._state)))
+                await self._serve(_make_server(self._state, self._pages() if self._pages is not None else None))
         return tuple(self._sockets)
 
     async def _serve(self, server: uvicorn.Server) -> None:
@@ -106,28 +124,10 @@ class HealthServer:
         self._sockets = {}
 
 
-def make_app(state: HealthState) -> Starlette:
-    """Build the application: 200 or 503, and the whole report as JSON either way."""
-    from starlette.applications import Starlette
-    from starlette.responses import JSONResponse
-    from starlette.routing import Route
-
-    def answer(report: Report) -> Response:
-        body = {"ok": report.ok, "reasons": list(report.reasons), **report.details}
-        status = 200 if report.ok else 503
-        return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store"})
-
-    async def live(_request: Request) -> Response:
-        return answer(state.live())
-
-    async def ready(_request: Request) -> Response:
-        return answer(state.ready())
-
-    return Starlette(routes=[Route("/livez", live), Route("/readyz", ready)])
-
-
-def _make_server(app: Starlette) -> uvicorn.Server:
+def _make_server(state: HealthState, pages: Pages | None) -> uvicorn.Server:
     import uvicorn
+
+    from workd.webapp import MOST_CONNECTIONS, ImpatientProtocol, make_app
 
     class Server(uvicorn.Server):
         """uvicorn's server, less its signal handlers: signals are the supervisor's."""
@@ -137,9 +137,12 @@ def _make_server(app: Starlette) -> uvicorn.Server:
             yield
 
     # h11 and no websockets: what is installed beside us must not change what listens here.
-    config: dict[str, Any] = {"http": "h11", "ws": "none", "lifespan": "off", "interface": "asgi3"}
+    config: dict[str, Any] = {"http": ImpatientProtocol, "ws": "none", "lifespan": "off", "interface": "asgi3"}
+    config["limit_concurrency"] = MOST_CONNECTIONS
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
-    return Server(uvicorn.Config(app, **config, **quiet, server_header=False, timeout_graceful_shutdown=1))
+    return Server(
+        uvicorn.Config(make_app(state, pages), **config, **quiet, server_header=False, timeout_graceful_shutdown=1)
+    )
 
 
 def _open_all(where: Sequence[Address]) -> Generator[tuple[Address, socket.socket], None, None]:

@@ -105,6 +105,7 @@ async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) 
     dispatcher.backlogs[queue] = Backlog(reply.oldest_ms, reply.undelivered)
     if reply.entries:
         faultpoints.hit("after_takeover")
+        dispatcher.tallies.by_queue[queue].redeliveries += len(reply.entries)
         dead = list(reply.taken_from)
         log.warning("took over jobs of dead daemons", queue=queue, jobs=len(reply.entries), daemons=dead)
         await dispatcher.take(session, reply.entries)

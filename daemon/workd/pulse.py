@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ class Pulse:
     trouble: str = "not connected yet"
     sessions: int = 0  # connections over which jobs were fetched
     failures: int = 0  # sessions that broke, or never came to be
+    fetched_at: float | None = None  # loop time at which the last fetch came back; None: none of this session has
     warnings: tuple[str, ...] = ()  # what the server's settings can cost
-    waits_for_room: bool = False  # the fetcher sleeps until the pool has room
+    waits_for_room: bool = False  # the fetcher sleeps until the pool has room, or a queue is open
     _due: dict[str, float] = field(default_factory=dict)  # loop time, by what is expected
     _said: str = ""
     _said_at: float = 0.0
@@ -43,6 +45,16 @@ class Pulse:
     def rest_all(self) -> None:
         """Say that the session is over, and all of its loops."""
         self._due.clear()
+        self.fetched_at = None
+
+    def silent_s(self, now: float) -> float:
+        """Return for how long no fetch of this session has come back; 0 while none is sent, infinite before the first.
+
+        `now` is loop time.
+        """
+        if self.waits_for_room:
+            return 0.0
+        return math.inf if self.fetched_at is None else now - self.fetched_at
 
     def overdue(self, patience_s: float) -> list[tuple[str, float]]:
         """Return what is overdue by more than `patience_s`, and by how many seconds."""
@@ -111,6 +123,15 @@ class Pulses:
     def warnings(self) -> tuple[str, ...]:
         """What the settings of all servers can cost."""
         return tuple(dict.fromkeys(text for pulse in self._of.values() for text in pulse.warnings))
+
+    def silent_s(self, now: float) -> float:
+        """Return what it is where it is longest."""
+        return max(pulse.silent_s(now) for pulse in self._of.values())
+
+    @property
+    def failures(self) -> int:
+        """Sessions that broke, or never came to be."""
+        return sum(pulse.failures for pulse in self._of.values())
 
     def overdue(self, patience_s: float) -> list[tuple[str, float]]:
         """Return what is overdue, and for which queue."""

@@ -73,9 +73,17 @@ class Settler:
     """The outboxes of all queues and the loop, one for each lane, that empties them."""
 
     def __init__(
-        self, books: dict[str, Book], alarms: dict[str, Alarm], on_room: Callable[[], None], *, apart: bool = False
+        self,
+        books: dict[str, Book],
+        alarms: dict[str, Alarm],
+        on_room: Callable[[list[Flight]], None],
+        *,
+        apart: bool = False,
     ) -> None:
-        """`on_room` hears of every batch that is off our hands. `apart`: each queue has a connection of its own."""
+        """`on_room` hears of every batch that is off our hands, and what was in it.
+
+        `apart`: each queue has a connection of its own.
+        """
         self._alarms = alarms
         self._outboxes: dict[str, Outbox] = {}
         lane = Lane()
@@ -203,6 +211,7 @@ class Settler:
             log.warning("replies could not be written; the jobs have ended", queue=queue, jobs=reply.lost_replies)
         box.sending.clear()
         failed = dict(reply.failed)
+        settled = []
         for flight in batch:
             if flight.dropped:
                 continue  # since the call went out: it is another daemon's now, and off our books
@@ -213,8 +222,9 @@ class Settler:
             box.book.close(entry_id)
             self._forget(flight)
             self.ended += not isinstance(flight.settlement, Readd)
+            settled.append(flight)
         self._note_if_empty()
-        self._on_room()
+        self._on_room(settled)
 
     async def _post(self, session: Session, queue: str, box: Outbox) -> list[Flight]:
         """Bring into other queues what the ends of chains' steps mean there; return what can be settled after that.

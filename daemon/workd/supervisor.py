@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from workd.changes import Changes
+    from workd.health import Pages
     from workd.pool.launcher import Forkserver
     from workd.pool.owner import PoolOptions
     from workd.settings import Settings
@@ -97,6 +98,7 @@ class Supervisor:
         self._signals = SignalInbox()
         self._orders = Orders(self, self._signals)
         clock = Clock()
+        self._started_at = clock.now_s()
         limits = parts.limits_of(settings)
         source = parts.source_of(settings, self.daemon_id)
         clerk = Clerk(
@@ -215,7 +217,8 @@ class Supervisor:
     async def main(self) -> int:
         """Boot, run until the end comes, stop; return the exit code."""
         self._signals.start()
-        server = HealthServer(self._vitals, addresses(self._settings.http, os.environ, os.getpid()))
+        where = addresses(self._settings.http, os.environ, os.getpid())
+        server = HealthServer(self._vitals, where, self._make_pages)
         drained = False
         watching: set[asyncio.Future[None]] = {
             asyncio.ensure_future(self._orders.run()),
@@ -235,6 +238,13 @@ class Supervisor:
                 # Idle workers have a moment for what tasks want done at the end.
                 await self._pool.stop(kill=not drained)
                 await cancel(*watching)
+
+    def _make_pages(self) -> Pages:
+        from workd.pages import DaemonPages, Sources  # with the HTTP server, if there is one
+
+        pulse = self._consumer.pulse
+        read = (lambda: self._settings, self._pool, self._dispatcher, pulse, self._vitals)
+        return DaemonPages(Sources(self.daemon_id, self._started_at, *read))
 
     def _enter(self, state: State) -> None:
         self._vitals.state = state

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -37,9 +36,8 @@ _REASONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
-    """When the last run was, as epoch seconds; None where there was none."""
+class Times(NamedTuple):
+    """When the last run was, as epoch seconds by our own clock; None where there was none."""
 
     started_at: float | None = None
     ended_at: float | None = None
@@ -149,7 +147,7 @@ class Clerk:
     ) -> Settlement:
         """End a job that was cancelled; `run`: the run that was cut short for it, or (an attempt) ended by itself."""
         error = encode_error(ErrorInfo(type="cancelled", message=message))
-        counters = flight.entry.counters
+        counters, flight.status = flight.entry.counters, Status.CANCELLED
         if run is not None and is_attempt:
             counters = counters._replace(attempts=counters.attempts + (run.started_at is not None))
         elif run is not None:
@@ -160,7 +158,7 @@ class Clerk:
         """End a job whose `id` or `unique` key another one holds, and leave that one's traces alone."""
         text = "another job with this `id` or `unique` key is queued, running or has just ended"
         error = encode_error(ErrorInfo(type="duplicate", message=text))
-        counters = flight.entry.counters
+        counters, flight.status = flight.entry.counters, Status.CANCELLED
         return self._finish(flight, Status.CANCELLED, counters, Times(), error_json=error, duplicate=True)
 
     def broken(self, flight: Flight, error: Exception) -> Settlement:
@@ -173,6 +171,7 @@ class Clerk:
         """End a job that has not started in time: by its `expires_at`, or as `why` says."""
         message = "it had not started by its `expires_at`; add workers, or give it more time"
         error = encode_error(why or ErrorInfo(type="Expired", message=message))
+        flight.status = Status.EXPIRED
         return self._finish(flight, Status.EXPIRED, flight.entry.counters, Times(), error_json=error)
 
     def readd(self, flight: Flight, counters: Counters, due_ms: int | None) -> Settlement:

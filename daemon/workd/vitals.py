@@ -7,6 +7,7 @@ hangs. `live` is about the daemon itself, `ready` about the way from Redis to a 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 from workd.health import Report
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LOOP_BOUND_S = 5.0  # how late a loop may be before it counts as stuck
 SETTLE_BOUND_S = 30.0  # how long what has ended may wait without any call that records something
+LATELY_S = 10.0  # an idle daemon's fetch comes back every 2.5 s, and a slow server has some seconds more
 
 
 class Vitals:
@@ -103,6 +105,22 @@ class Vitals:
             reasons.append(f"{ready} of {len(slots)} workers are ready{cause}")
         if self._dispatcher.settler.held:
             reasons.append(f"Redis refuses to record {self._dispatcher.settler.held} outcomes; the log names them")
+        return Report(not reasons, reasons, self._details())
+
+    def consuming(self) -> Report:
+        """Whether it takes jobs: a fetch of this session has come back lately, or it has all that it can work on."""
+        reasons, pulse, dispatcher = [], self._pulse, self._dispatcher
+        if self.state is not State.RUNNING:
+            reasons.append(f"the daemon is {self.state}")
+        elif not dispatcher.gate.open_queues(tuple(dispatcher.books)):
+            reasons.append("all queues are paused: workd queues list says by whom")
+        if not pulse.connected:
+            reasons.append(f"Redis: {pulse.trouble}")
+        elif (silent_s := pulse.silent_s(self._loop.time())) > LATELY_S:
+            since = f"for {silent_s:.0f} s" if silent_s < math.inf else "yet"
+            reasons.append(f"Redis: no fetch has come back {since}")
+        if dispatcher.is_choked:
+            reasons.append(f"Redis does not take what has ended: {dispatcher.settler.unsettled} jobs are unrecorded")
         return Report(not reasons, reasons, self._details())
 
     def status_line(self) -> str:

@@ -22,12 +22,16 @@ class FakeState:
     def __init__(self) -> None:
         self.liveness = Report(ok=True)
         self.readiness = Report(ok=False, reasons=["booting"], details={"workers": 0})
+        self.consumption = Report(ok=True)
 
     def live(self) -> Report:
         return self.liveness
 
     def ready(self) -> Report:
         return self.readiness
+
+    def consuming(self) -> Report:
+        return self.consumption
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from workd.clock import Clock
 from workd.flights import Book, Flight
 from workd.pulse import Pulse
 from workd.schedule import Alarm
+from workd.tallies import Tallies
 
 if TYPE_CHECKING:
     from workd.broker.session import Session
@@ -52,6 +53,7 @@ class FakeDispatcher:
         self.gate = FakeGate()
         self.renewed_at: dict[str, float] = {}
         self.backlogs: dict[str, object] = {}
+        self.tallies = Tallies(["default"], self.clock)
         self.room = asyncio.Event()
         self.taken = 0
 

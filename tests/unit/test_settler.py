@@ -54,7 +54,7 @@ class Desk:
         self.rooms = 0
         self.settler = Settler({QUEUE: self.book}, {QUEUE: self.alarm}, self.note_room)
 
-    def note_room(self) -> None:
+    def note_room(self, _flights: list[Flight]) -> None:
         self.rooms += 1
 
     def put(self, *numbers: int, size: int = 10, reply_to: str | None = None) -> list[Flight]:

@@ -54,7 +54,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.book = Book(QUEUE)
-        self.settler = Settler({QUEUE: self.book}, {QUEUE: Alarm(Clock())}, lambda: None)
+        self.settler = Settler({QUEUE: self.book}, {QUEUE: Alarm(Clock())}, lambda _: None)
 
     def put(self, number: int, kin: Kin | None = None) -> Flight:
         job = flight(f"{number}-0")

@@ -6,9 +6,9 @@ from typing import Any, cast
 
 import pytest
 
-from workd.pulse import Pulse
+from workd.pulse import Pulse, Pulses
 from workd.states import State
-from workd.vitals import LOOP_BOUND_S, SETTLE_BOUND_S, Vitals
+from workd.vitals import LATELY_S, LOOP_BOUND_S, SETTLE_BOUND_S, Vitals
 
 
 class Daemon:
@@ -35,10 +35,12 @@ class Daemon:
             state_changed=asyncio.Event(),
             crashes=1,
             deaths=2,
-            gate=SimpleNamespace(open_queues=list),
             room=lambda: self.room,
             oldest_wait_s=lambda: self.oldest_s,
         )
+        self.paused: set[str] = set()
+        self.dispatcher.gate = SimpleNamespace(open_queues=lambda queues: [q for q in queues if q not in self.paused])
+        self.dispatcher.is_choked = False
         self.pulse = Pulse(connected=True, consuming=True, trouble="")
         self.vitals = Vitals(cast("Any", self.pool), cast("Any", self.dispatcher), self.pulse)
         self.vitals.state = State.RUNNING
@@ -242,3 +244,51 @@ async def test_a_change_ends_the_wait_early(daemon: Daemon) -> None:
     await daemon.vitals.wait_change(5)
     assert time.monotonic() - start < 4
     await daemon.vitals.wait_change(0.01)
+
+
+# ── whether it takes jobs ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_daemon_consumes_while_its_fetches_come_back(daemon: Daemon) -> None:
+    now = asyncio.get_running_loop().time()
+    daemon.pulse.fetched_at = now - LATELY_S + 5
+    assert daemon.vitals.consuming().ok
+    daemon.pulse.fetched_at = now - LATELY_S - 2
+    assert daemon.vitals.consuming().reasons == ["Redis: no fetch has come back for 12 s"]
+
+
+async def test_a_connection_over_which_nothing_was_fetched_is_not_consuming(daemon: Daemon) -> None:
+    assert daemon.vitals.consuming().reasons == ["Redis: no fetch has come back yet"]
+    daemon.pulse.fetched_at = asyncio.get_running_loop().time()
+    assert daemon.vitals.consuming().ok
+    daemon.pulse.rest_all()  # the session has broken
+    assert not daemon.vitals.consuming().ok
+
+
+async def test_a_daemon_that_has_all_it_can_work_on_is_consuming_however_long_that_takes(daemon: Daemon) -> None:
+    daemon.pulse.fetched_at, daemon.pulse.waits_for_room = asyncio.get_running_loop().time() - 3600, True
+    assert daemon.vitals.consuming().ok
+
+
+async def test_a_daemon_that_takes_no_jobs_says_why(daemon: Daemon) -> None:
+    daemon.pulse.fetched_at = asyncio.get_running_loop().time()
+    daemon.paused = {"default"}
+    assert daemon.vitals.consuming().reasons == ["all queues are paused: workd queues list says by whom"]
+    daemon.dispatcher.is_choked = True
+    daemon.vitals.state = State.DRAINING
+    daemon.pulse.connected, daemon.pulse.trouble = False, "connection refused"
+    assert daemon.vitals.consuming().reasons == [
+        "the daemon is draining",
+        "Redis: connection refused",
+        "Redis does not take what has ended: 4 jobs are unrecorded",
+    ]
+
+
+async def test_of_several_consumers_the_longest_silence_counts() -> None:
+    quick, slow = Pulse(fetched_at=90.0), Pulse(fetched_at=60.0)
+    pulses = Pulses({"quick": quick, "slow": slow})
+    assert pulses.silent_s(100.0) == 40.0
+    slow.waits_for_room = True
+    assert pulses.silent_s(100.0) == 10.0
+    quick.failures, slow.failures = 1, 2
+    assert pulses.failures == 3

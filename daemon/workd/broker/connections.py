@@ -126,6 +126,10 @@ class Connections:
             seconds, micros = await self._shared.call(b"TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
+    def time_calls(self, note: Callable[[float], None]) -> None:
+        """Have `note` hear of every answer over the shared connection: how many seconds it took, its turn included."""
+        self._shared.on_answer = note
+
     async def ping(self) -> None:
         """Have the shared connection answer."""
         async with self._asking("pinging"):

@@ -7,6 +7,7 @@ then. Replies that are errors are raised as redis-py's; `faults.told` makes ours
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
@@ -59,6 +60,7 @@ class Link:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._line: Replies | _Turns | None = None
+        self.on_answer: Callable[[float], None] | None = None  # hears how many seconds a call took
 
     @classmethod
     async def open(cls, connect: Connector, timeout_s: float) -> "Link":
@@ -91,6 +93,7 @@ class Link:
         if line is None:
             raise RedisConnectionError("the connection was not opened")
         limit_s = self._timeout_s if timeout_s is None else timeout_s
+        asked_at = time.monotonic()  # uvloop's own time goes in milliseconds
         reply = line.ask(pack_command(command))  # type: ignore[arg-type]  # its stub says one element, it takes any number
         timer = self._loop.call_later(limit_s, _give_up, line, reply, limit_s)
         try:
@@ -100,6 +103,8 @@ class Link:
             raise
         finally:
             timer.cancel()
+        if self.on_answer is not None:
+            self.on_answer(time.monotonic() - asked_at)
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -112,6 +112,7 @@ COMMANDS: Final[dict[Role, frozenset[str]]] = {
     | _READS
     | _WRITES
     | _CHECKS
+    | {"hvals", "llen", "zcard"}  # how its queues are, for its metrics
     | {"blmove", "client|id", "client|unblock", "memory|usage", "publish", "role", "subscribe", "xinfo|groups"}
     | {"zremrangebyscore"},
     "pusher": _of_grants("pusher"),

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
 
-from workd.broker import keys
+from workd.broker import keys, queue_state
 from workd.broker import queues as pauses
-from workd.client import queue_state, scripts
+from workd.client import scripts
 from workd.client.message import check_queue
 from workd.errors import InvalidJobError
 from workd_tasks.options import QUEUE_RULE
@@ -23,8 +23,8 @@ from workd_tasks.options import QUEUE_RULE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from workd.broker.queue_state import QueueState
     from workd.broker.queues import Paused
-    from workd.client.queue_state import QueueState
     from workd.client.scripts import Asks
 
 SLICE: Final = 500
@@ -75,8 +75,7 @@ class QueueCare:
     def state(self, queue: str) -> QueueState:
         """Say how one queue is; of one that there is not, all is 0."""
         check_queue(queue)
-        places = (keys.stream, keys.scheduled, keys.dead, keys.inbox, keys.leases)
-        names = (*(place(queue) for place in places), keys.paused(queue), keys.dead_trimmed(queue))
+        names = queue_state.names_of(queue)
         return queue_state.read(queue, scripts.call(self._link, "queue_state", names, keys.GROUP, keys.WAITING))
 
     def pause(self, queue: str, reason: str = "", *, by: str = "", for_s: float | None = None) -> None:

@@ -1,11 +1,11 @@
-"""How a queue is, as data, and how that is read from what the script answers. Pure."""
+"""How a queue is, as data, and how that is read from what the script answers. Pure; for the daemon and for clients."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workd.broker import queues
+from workd.broker import keys, queues
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,3 +58,9 @@ def read(name: str, answer: Sequence[Any]) -> QueueState:
         due_in_s=(float(due) - now_ms) / 1000 if due else None,
         paused=queues.read(paused),
     )
+
+
+def names_of(queue: str) -> tuple[str, ...]:
+    """Return the keys that the script takes."""
+    places = (keys.stream, keys.scheduled, keys.dead, keys.inbox, keys.leases)
+    return (*(place(queue) for place in places), keys.paused(queue), keys.dead_trimmed(queue))
