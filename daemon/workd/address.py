@@ -7,8 +7,7 @@ Redis, nothing is opened here.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +18,7 @@ _MAX_PORT: Final = 65_535
 _MAX_PATH_BYTES: Final = 107  # sun_path, less its closing zero
 
 
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(NamedTuple):
     """A host (a name, or an address without brackets) and a port; port 0 takes a free one."""
 
     host: str
@@ -31,8 +29,7 @@ class TcpAddress:
         return f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(NamedTuple):
     """A unix socket in the file system."""
 
     path: str

@@ -56,6 +56,46 @@ def test_a_live_daemon_is_zero(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "alive\n"
 
 
+def asked_of(*flags: str) -> tuple[bytes, int]:
+    """Return the request that these flags send to a daemon that says yes, and the exit code."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        codes: list[int] = []
+        thread = threading.Thread(target=lambda: codes.append(health.main([*flags, "--http", where])))
+        thread.start()
+        connection, _ = listener.accept()
+        with connection:
+            request = connection.recv(4096)
+            connection.sendall(report(200, ok=True))
+        thread.join()
+    return request.splitlines()[0], codes[0]
+
+
+def test_each_question_goes_to_its_own_page(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, path, word in (
+        ((), b"/readyz", "ready"),
+        (("--ready",), b"/readyz", "ready"),
+        (("--consuming",), b"/consuming", "consuming"),
+        (("--live",), b"/livez", "alive"),
+    ):
+        assert asked_of(*flags) == (b"GET " + path + b" HTTP/1.1", Exit.OK)
+        assert capsys.readouterr().out == f"{word}\n"
+
+
+def test_one_question_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        health.main(["--live", "--consuming"])
+    assert caught.value.code == Exit.USAGE
+    assert "not allowed with" in capsys.readouterr().err
+
+
+def test_a_daemon_that_takes_no_jobs_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    with daemon(report(503, ok=False, reasons=["all queues are paused"])) as where:
+        assert health.main(["--consuming", "--http", where]) == Exit.FAILURE
+    assert capsys.readouterr().err == "workd: not consuming: all queues are paused\n"
+
+
 def test_a_daemon_that_is_not_ready_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     with daemon(report(503, ok=False, reasons=["draining", "redis is away"])) as where:
         assert health.main(["--http", where]) == Exit.FAILURE
@@ -120,6 +160,20 @@ def test_a_probe_loads_the_standard_library_alone() -> None:
         capture_output=True, text=True, timeout=30, check=True,
     )  # fmt: skip
     assert set(done.stdout.split()) <= {"workd", "__main__"}
+
+
+def test_a_probe_loads_little_of_the_standard_library() -> None:
+    """What each of these takes to import is a tenth of a probe's time, or more."""
+    program = (
+        "import sys; sys.argv = ['workd', 'health', '--http', '127.0.0.1:1']; from workd.__main__ import main; main();"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {program}"],
+        capture_output=True, text=True, timeout=30, check=True,
+    )  # fmt: skip
+    heavy = {"asyncio", "dataclasses", "inspect", "pathlib", "tomllib", "urllib.request", "http.client", "ssl"}
+    assert set(done.stdout.split()) & heavy == set()
 
 
 async def test_a_slow_answer_is_waited_for() -> None:

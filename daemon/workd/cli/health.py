@@ -1,6 +1,7 @@
-"""`workd health`: ask a running daemon how it is; 0 is ready (or alive), 1 is everything else.
+"""`workd health`: ask a running daemon how it is; 0 is ready (or alive, or consuming), 1 is everything else.
 
-Made for probes that call it every second: the standard library only, no task, no typer, no pydantic.
+Made for probes that call it every second: the standard library only, no task, no typer, no pydantic, and of the
+library as little as will do (dataclasses bring `inspect`, which takes as long as all that is imported here).
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ import json
 import os
 import socket
 import sys
-import tomllib
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from workd.address import DEFAULT_HTTP, Address, UnixAddress, parse
 from workd.exits import Exit
@@ -22,10 +20,15 @@ from workd.exits import Exit
 _MAX_ANSWER_BYTES = 1 << 20
 _OK = 200
 _LONGEST_WAIT_S = 86_400
+_QUESTIONS: Final = {
+    "live": ("/livez", "alive"),
+    "consuming": ("/consuming", "consuming"),
+    "ready": ("/readyz", "ready"),
+}
+"""By flag: where it is answered, and the word for yes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What the daemon said: the HTTP status and its report."""
 
     status: int
@@ -35,13 +38,14 @@ class Answer:
 def main(argv: list[str]) -> int:
     """Run the command: one line on stdout when all is well, one on stderr when not."""
     options = parser().parse_args(argv)
+    path, word = next((asked for flag, asked in _QUESTIONS.items() if getattr(options, flag)), _QUESTIONS["ready"])
     try:
         where = parse(options.http or _configured(options.config))
-        answer = ask(where, "/livez" if options.live else "/readyz", options.timeout_s)
+        answer = ask(where, path, options.timeout_s)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"workd: not healthy: {_reason(error)}\n")
         return Exit.FAILURE
-    return _tell(answer, "alive" if options.live else "ready", as_json=options.json)
+    return _tell(answer, word, as_json=options.json)
 
 
 def _tell(answer: Answer, word: str, *, as_json: bool) -> int:
@@ -94,6 +98,9 @@ def _configured(config: str | None) -> str:
     """Find where the daemon was told to answer, by the daemon's own rules: environment, file, default."""
     http = os.environ.get("WORKD_HTTP")
     if http is None:
+        import tomllib
+        from pathlib import Path
+
         path = Path(config or os.environ.get("WORKD_CONFIG") or "/etc/workd/workd.toml")
         http = tomllib.loads(path.read_text(encoding="utf-8")).get("http") if config or path.exists() else None
     if http == "":
@@ -128,7 +135,10 @@ def parser() -> argparse.ArgumentParser:
         epilog="Example: workd health --config /etc/workd/workd.toml",
         allow_abbrev=False,
     )
-    parser.add_argument("--live", action="store_true", help="ask whether it is alive, instead of ready")
+    question = parser.add_mutually_exclusive_group()
+    question.add_argument("--ready", action="store_true", help="ask whether all is ready for jobs: the default")
+    question.add_argument("--consuming", action="store_true", help="ask whether it takes jobs now, instead of ready")
+    question.add_argument("--live", action="store_true", help="ask whether it is alive, instead of ready")
     parser.add_argument("--http", metavar="ADDRESS", help=f"host:port or unix:/path [{DEFAULT_HTTP}]")
     parser.add_argument("--config", metavar="FILE", help="the daemon's TOML file, to find the address in")
     parser.add_argument("--timeout-s", metavar="SECONDS", type=_seconds, default=2.0, help="how long to wait [2]")
