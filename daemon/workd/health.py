@@ -127,7 +127,7 @@ class HealthServer:
 def _make_server(state: HealthState, pages: Pages | None) -> uvicorn.Server:
     import uvicorn
 
-    from workd.webapp import MOST_CONNECTIONS, ImpatientProtocol, make_app
+    from workd.webapp import ImpatientProtocol, make_app
 
     class Server(uvicorn.Server):
         """uvicorn's server, less its signal handlers: signals are the supervisor's."""
@@ -138,7 +138,6 @@ def _make_server(state: HealthState, pages: Pages | None) -> uvicorn.Server:
 
     # h11 and no websockets: what is installed beside us must not change what listens here.
     config: dict[str, Any] = {"http": ImpatientProtocol, "ws": "none", "lifespan": "off", "interface": "asgi3"}
-    config["limit_concurrency"] = MOST_CONNECTIONS
     quiet: dict[str, Any] = {"log_config": None, "log_level": "warning", "access_log": False}
     return Server(
         uvicorn.Config(make_app(state, pages), **config, **quiet, server_header=False, timeout_graceful_shutdown=1)

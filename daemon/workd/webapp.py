@@ -7,6 +7,7 @@ once: whatever somebody does here, probes are answered and no descriptor of the 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 10.0
 """What a client has for a request, and for taking the answer; then its connection is cut."""
 MOST_CONNECTIONS: Final = 100
-"""At the same time. One more is answered 503 and closed."""
+"""At the same time. For one more, the oldest is cut: it is mostly one that nobody uses, and a new one is a probe."""
 _HEADERS: Final = {"Cache-Control": "no-store"}
 
 _log = get_logger(__name__)
+_numbers = itertools.count(1)
 
 
 def make_app(state: HealthState, pages: Pages | None = None) -> Starlette:
@@ -86,11 +88,16 @@ class ImpatientProtocol(H11Protocol):
     """uvicorn's HTTP, with an end to every connection that gets nowhere."""
 
     _deadline: asyncio.TimerHandle | None = None
+    number = 0  # of the connection, in order
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Begin to count."""
         super().connection_made(transport)
+        self.number = next(_numbers)
         self._extend()
+        if len(self.connections) > MOST_CONNECTIONS:
+            ours = (one for one in self.connections if isinstance(one, ImpatientProtocol))
+            min(ours, key=lambda one: one.number).transport.abort()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
