@@ -119,7 +119,7 @@ def test_waits_and_runs_are_measured(queue: FaultQueue, scraper: Scraper) -> Non
     ],
 )
 def test_a_death_of_a_worker_is_counted_by_its_cause(
-    queue: FaultQueue, scraper: Scraper, task: tuple[str, str], fields: dict[str, float], cause: str
+    queue: FaultQueue, scraper: Scraper, task: tuple[str, str], fields: dict[str, Any], cause: str
 ) -> None:
     with daemon(queue, scraper, max_crashes=1) as running:
         running.wait_ready()
