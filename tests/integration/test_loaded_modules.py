@@ -33,7 +33,7 @@ TASKS = "from workd_tasks import task\n\n@task\ndef nothing() -> None: ...\n"
 TASKS_THAT_LOG = "import structlog.dev\nassert structlog.dev.rich is not None\n" + TASKS
 
 DRAWING = {"rich", "pygments", "markdown_it"}
-HTTP = {"starlette", "uvicorn", "h11", "anyio"}
+HTTP = {"starlette", "uvicorn", "h11", "anyio", "prometheus_client", "workd.metrics", "workd.overview", "workd.webapp"}
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +71,10 @@ def test_no_process_loads_what_it_does_not_use(server: Server, tmp_path: Path) -
 
 
 def test_health_over_http_is_answered_without_a_library_for_drawing(server: Server, tmp_path: Path) -> None:
-    supervisor, _ = loaded(server, tmp_path, TASKS, http=f"unix:{tmp_path / 'http.sock'}")
-    assert {"starlette", "uvicorn"} <= supervisor
+    supervisor, forkserver = loaded(server, tmp_path, TASKS, http=f"unix:{tmp_path / 'http.sock'}")
+    assert HTTP <= supervisor
     assert supervisor & DRAWING == set()
+    assert forkserver & HTTP == set()  # and with it every worker
 
 
 def test_a_task_module_that_imports_structlog_has_all_of_it(server: Server, tmp_path: Path) -> None:
