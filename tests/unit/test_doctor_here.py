@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from workd import settings
+from workd.broker.queue_state import QueueState
 from workd.broker.queues import Paused
 from workd.cli.health import Answer
 from workd.client.daemons import DaemonInfo
-from workd.client.queue_state import QueueState
 from workd.doctor import answers, configuration, files, fleet, machine, rounds, tasks
 from workd.doctor.files import User
 from workd.doctor.findings import Finding, Level, ok

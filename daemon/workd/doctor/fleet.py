@@ -10,8 +10,8 @@ from workd.doctor.findings import Finding, note, ok, problem, warning
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from workd.broker.queue_state import QueueState
     from workd.client.daemons import DaemonInfo
-    from workd.client.queue_state import QueueState
 
 _LONG_S: Final = 300.0
 _LATE_S: Final = 30.0
