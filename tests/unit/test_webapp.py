@@ -188,7 +188,10 @@ async def test_a_connection_serves_several_requests(where: TcpAddress) -> None:
     writer.close()
 
 
-async def test_however_many_connect_the_next_one_is_served_and_the_oldest_makes_room(where: TcpAddress) -> None:
+async def test_however_many_connect_the_next_one_is_served_and_the_oldest_makes_room(
+    where: TcpAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webapp, "PATIENCE_S", 600.0)
     held = [await asyncio.open_connection(where.host, where.port) for _ in range(webapp.MOST_CONNECTIONS)]
     assert (await ask(where, "/livez")).status == 200
     await reached_the_end(held[0][0])
