@@ -72,6 +72,8 @@ def _launch_early(argv: list[str]) -> Forkserver | None:
         return None
     from workd.pool.launcher import Forkserver
 
+    if "--reload" in argv:  # two versions of one size that were saved within a second are one to Python's cache
+        os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     return Forkserver()
 
 

@@ -32,6 +32,8 @@ CHANGEABLE: Final = frozenset(
         "worker_max_growth_bytes",
         "worker_max_jobs",
         "workers",
+        "workers_max",
+        "workers_min",
     }
 )
 

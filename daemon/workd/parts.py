@@ -10,6 +10,8 @@ from workd.intake import Limits
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.schedule import DeadLimits
+from workd.settings import usable_cores
+from workd.sizes import bounds
 
 if TYPE_CHECKING:
     from workd.settings import Settings
@@ -58,7 +60,7 @@ def pool_options_of(settings: Settings, daemon_id: str) -> PoolOptions:
     }
     spec = LoadSpec(TASK_WORK, settings.modules, options, path=(os.getcwd(),))  # noqa: PTH109 - text for sys.path
     return PoolOptions(
-        settings.workers,
+        bounds(settings, usable_cores()).first,
         spec,
         nice=WORKER_NICE,
         boot_timeout_s=settings.boot_timeout_s,

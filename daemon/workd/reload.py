@@ -134,7 +134,7 @@ class Reload:
 
     @staticmethod
     def _complain(error: Exception) -> str:
-        more = {"traceback": error.traceback} if isinstance(error, BootError) and error.traceback else {}
+        more = {"exception": error.traceback} if isinstance(error, BootError) and error.traceback else {}
         _log.error("the reload failed; everything goes on as before", cause=str(error), **more)
         return str(error)
 

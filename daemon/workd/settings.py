@@ -31,6 +31,7 @@ from workd.address import DEFAULT_HTTP, parse
 from workd.crontab import NAME_RULE, Line
 from workd.errors import SettingsError
 from workd.signing import Signing, check_keys, split_keys
+from workd.sizes import LeastWorkers, MostWorkers, Workers
 from workd_tasks.options import MAX_CONCURRENCY, MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
 
 if TYPE_CHECKING:
@@ -116,12 +117,12 @@ class Settings(BaseSettings):
         description="shares of the queues, as urgent=6,bulk=1 (else 1); without any, an earlier queue goes first",
     )
     inbox_queues: QueueNames = Field(default=("default",), description="queues whose inbox list (RPUSH) is served too")
-    workers: int = Field(
+    workers: Workers = Field(
         default_factory=usable_cores,
-        ge=1,
-        le=4096,
-        description="worker processes (default: one for each usable core)",
+        description="worker processes (default: one for each usable core); auto: as the load asks",
     )
+    workers_min: LeastWorkers = Field(default=1, description="with workers = auto: so many at least; 0: none when idle")
+    workers_max: MostWorkers = Field(default=0, description="with workers = auto: so many at most; 0: four for a core")
     lease_s: Seconds = Field(
         default=15, ge=1, description="others take over this long after a daemon's last sign of life"
     )

@@ -11,6 +11,7 @@ import gc
 import os
 import secrets
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -31,12 +32,15 @@ from workd.pool.core import ProcessPool
 from workd.presence import Card, Presence
 from workd.reload import Reload
 from workd.reporting import Reporter
+from workd.scaling import Scaler
 from workd.signals import SignalInbox
+from workd.sizes import MAX_WORKERS
 from workd.states import State
 from workd.systemd import Notifier
 from workd.terms import without_room
 from workd.verdicts import Clerk
 from workd.vitals import Vitals
+from workd.watching import watch
 from workd.xray import Inspector
 
 if TYPE_CHECKING:
@@ -49,7 +53,6 @@ if TYPE_CHECKING:
     from workd.pool.owner import PoolOptions
     from workd.settings import Settings
 
-MAX_WORKERS = 4096
 SHOWN_TASKS = 20
 QUICK_BOOT_S = 1.0  # mostly it takes half of that
 _ALLOCATIONS_PER_COLLECTION = 50_000
@@ -76,8 +79,10 @@ def _collect_rarely() -> None:
     gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
 
 
-async def _live(settings: Settings, read: Callable[[], Settings] | None, launched: Forkserver | None) -> int:
-    return await Supervisor(settings, read, launched).main()
+async def _live(
+    settings: Settings, read: Callable[[], Settings] | None, launched: Forkserver | None, *, watched: bool
+) -> int:
+    return await Supervisor(settings, read, launched, watched=watched).main()
 
 
 def new_daemon_id() -> str:
@@ -89,10 +94,16 @@ class Supervisor:
     """One life of a daemon. What can be asked of it while it runs: `stop`, `quiet`, `resume`, `scale`, `reload`."""
 
     def __init__(
-        self, settings: Settings, read: Callable[[], Settings] | None = None, launched: Forkserver | None = None
+        self,
+        settings: Settings,
+        read: Callable[[], Settings] | None = None,
+        launched: Forkserver | None = None,
+        *,
+        watched: bool = False,
     ) -> None:
         """Put the parts together; nothing runs yet."""
         self._settings = settings
+        self._watched = watched
         self.daemon_id = new_daemon_id()
         log.configure(settings.log_level, settings.log_format, daemon=self.daemon_id)
         self._signals = SignalInbox()
@@ -108,6 +119,7 @@ class Supervisor:
         self._consumer = consumer_of(source, self._dispatcher)
         self._pool = ProcessPool(self._dispatcher, self.pool_options(settings), launched)
         self._vitals = Vitals(self._pool, self._dispatcher, self._consumer.pulse)
+        self._scaler = Scaler(self._pool, self._dispatcher, self._vitals, settings)
         card = Card(self.daemon_id, settings.queues, self._pool, self._vitals.details, clock)
         self._presence = Presence(Registry(settings.redis_url, self.daemon_id), card, settings.lease_s)
         self._drain = Drain(self._pool, self._dispatcher, self._consumer, self._presence, settings.drain_s)
@@ -156,24 +168,18 @@ class Supervisor:
 
     def scale(self, workers: int) -> bool:
         """Have so many workers from now on. False if it is starting, or stopping; raises ValueError out of bounds."""
-        if not 1 <= workers <= MAX_WORKERS:
-            msg = f"workers should be 1 to {MAX_WORKERS}, not {workers}"
-            raise ValueError(msg)
         if self._vitals.state not in (State.RUNNING, State.QUIET):
             return False
-        if workers != self._pool.size:
-            _log.info("scaling", workers=workers, before=self._pool.size)
-            self._pool.resize(workers)
-            self._dispatcher.on_change()
+        self._scaler.ask(workers)
         return True
-
-    def reload(self) -> asyncio.Future[str]:
-        """Load code and settings anew; the answer says what went wrong, and is empty if nothing did."""
-        return self._reloading.ask()
 
     def scale_by(self, workers: int) -> bool:
         """Have so many workers more, or fewer, as far as the bounds allow."""
         return self.scale(min(MAX_WORKERS, max(1, self._pool.size + workers)))
+
+    def reload(self) -> asyncio.Future[str]:
+        """Load code and settings anew; the answer says what went wrong, and is empty if nothing did."""
+        return self._reloading.ask()
 
     def xray(self) -> None:
         """Say in the log what runs."""
@@ -202,7 +208,8 @@ class Supervisor:
         self._dispatcher.adopt(parts.limits_of(settings), catalogue)
         self._dispatcher.timetable.take(settings.schedule, settings.queues, catalogue)
         self._drain.drain_s = settings.drain_s
-        self.scale(settings.workers)
+        if self._vitals.state is not State.DRAINING:
+            self._scaler.follow(settings)
 
     def note_reload(self, *, under_way: bool, trouble: str = "") -> None:
         """Tell systemd, and whoever looks, of a reload that begins or has ended."""
@@ -287,7 +294,15 @@ class Supervisor:
         """Consume until told to stop, and drain. Raises what ended a part of the daemon before that."""
         self._enter(State.RUNNING)
         self._orders.begin()
-        loops = (self._consumer.run(), self._presence.run(), self._reloading.run(), self._answerer.run())
+        loops = [
+            self._consumer.run(),
+            self._presence.run(),
+            self._reloading.run(),
+            self._answerer.run(),
+            self._scaler.run(),
+        ]
+        if self._watched:
+            loops.append(watch(self._settings.modules, self.reload, Path.cwd()))
         parts_of_it = [asyncio.ensure_future(loop) for loop in loops]
         endless = {*parts_of_it, *watching, self._pool.boots.failed}  # none of these ends but by an exception
         draining = asyncio.ensure_future(self._drain_when_told())

@@ -10,7 +10,7 @@ import uvloop
 
 from support.pool_owner import Recorder, running_pool
 from workd.pool import frames
-from workd.pool.core import Capacity
+from workd.pool.balance import Capacity
 from workd.pool.slot import Job
 
 

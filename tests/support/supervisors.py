@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.daemons import FOLDER, clean_environment
 from support.waiting import eventually_async
@@ -21,17 +21,19 @@ if TYPE_CHECKING:
     from support.notify import NotifySocket
 
 TASKS = "support.fault_tasks"
+WATCHDOG_S = 1.0
 
 
 @asynccontextmanager
 async def supervisor(
-    redis_url: str, folder: Path, manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, *, watchdog_s: float = 1.0
+    redis_url: str, folder: Path, manager: NotifySocket, monkeypatch: pytest.MonkeyPatch, **settings: object
 ) -> AsyncIterator[Supervisor]:
     """Run one that tells `manager`; it is ready on entry, and told to stop now on exit."""
+    fixed: dict[str, Any] = {"redis_url": redis_url, "modules": (TASKS,), "lease_s": 2, "http": "", "drain_s": 0}
     path = clean_environment()["PYTHONPATH"]
-    for name, value in {FOLDER: str(folder), "PYTHONPATH": path, **manager.environment(watchdog_s)}.items():
+    for name, value in {FOLDER: str(folder), "PYTHONPATH": path, **manager.environment(WATCHDOG_S)}.items():
         monkeypatch.setitem(os.environ, name, value)
-    running = Supervisor(Settings(redis_url=redis_url, modules=(TASKS,), workers=2, lease_s=2, http="", drain_s=0))
+    running = Supervisor(Settings(**fixed | {"workers": 2} | settings))
     life = asyncio.ensure_future(running.main())
     try:
         await eventually_async(lambda: life.done() or manager.said("READY"), 30)

@@ -44,12 +44,15 @@ class FakeSupervisor(ModuleType):
     def __init__(self, answer: int | Exception) -> None:
         super().__init__("workd.supervisor")
         self.answer = answer
-        self.calls: list[tuple[settings.Settings, list[str], object]] = []
-        self.read: list[settings.Settings] = []  # what it would read at a reload
+        self.calls: list[tuple[settings.Settings, object]] = []
+        self.read: Callable[[], settings.Settings]
+        self.watched = False
 
-    def run(self, chosen: settings.Settings, *, read: Callable[[], settings.Settings], launched: object) -> int:
-        self.calls.append((chosen, list(chosen.modules), launched))
-        self.read.append(read())
+    def run(
+        self, chosen: settings.Settings, *, read: Callable[[], settings.Settings], launched: object, watched: bool
+    ) -> int:
+        self.calls.append((chosen, launched))
+        self.read, self.watched = read, watched
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -69,10 +72,30 @@ def test_run_hands_settings_modules_and_the_forkserver_to_the_supervisor(monkeyp
     supervisor = supervised(monkeypatch)
     forkserver = object()
     assert app.call(["run", "a.b", "c", "--workers", "3", "--queues", "x,y", "--require-redis"], forkserver) == 0
-    ((chosen, modules, launched),) = supervisor.calls
+    ((chosen, launched),) = supervisor.calls
     assert (chosen.workers, chosen.queues, chosen.require_redis) == (3, ("x", "y"), True)
-    assert (modules, launched) == (["a.b", "c"], forkserver)
-    assert supervisor.read == [chosen]
+    assert (chosen.modules, launched, supervisor.watched) == (("a.b", "c"), forkserver, False)
+
+
+def test_run_reads_the_file_again_when_it_is_asked_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    supervisor = supervised(monkeypatch)
+    file = tmp_path / "c.toml"
+    file.write_text("drain_s = 1\nlease_s = 2")
+    assert app.call(["run", "m", "--config", str(file), "--lease-s", "9", "--reload"]) == 0
+    assert supervisor.watched
+    file.write_text("drain_s = 5")
+    again = supervisor.read()
+    assert (again.drain_s, again.lease_s, again.modules) == (5, 9, ("m",))
+    file.write_text("drain_s = -1")
+    with pytest.raises(errors.SettingsError, match="drain_s"):
+        supervisor.read()
+
+
+def test_reload_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    supervised(monkeypatch)
+    monkeypatch.setattr("workd.cli.run.find_spec", lambda name: None)
+    assert app.call(["run", "m", "--reload"]) == Exit.CONFIG
+    assert "workd[reload]" in capsys.readouterr().err
 
 
 def test_run_takes_its_modules_from_the_file_where_none_are_named(
@@ -83,7 +106,7 @@ def test_run_takes_its_modules_from_the_file_where_none_are_named(
     assert app.call(["run", "--config", str(tmp_path / "c.toml")]) == 0
     monkeypatch.setenv("WORKD_CONFIG", str(tmp_path / "c.toml"))
     assert app.call(["run", "yours"]) == 0
-    assert [modules for _, modules, _ in supervisor.calls] == [["mine"], ["yours"]]
+    assert [chosen.modules for chosen, _ in supervisor.calls] == [("mine",), ("yours",)]
 
 
 def test_run_without_modules_says_how_to_name_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,8 @@ def _parameter(name: str) -> inspect.Parameter:
 
 def metavar(name: str, annotation: object) -> str:
     """Say what stands for a setting's value."""
+    if name == "workers":
+        return "N|auto"
     if get_origin(annotation) is Literal:
         return "|".join(get_args(annotation))
     return {"s": "SECONDS", "bytes": "BYTES", "url": "URL"}.get(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="log lines of JSON, as --log-format json does")] = False,
     config: ConfigFile = None,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="load code anew when a file changes, for development")
+    ] = False,
     **flags: Any,
 ) -> int:
     """Run the daemon, which runs tasks until SIGTERM.
@@ -37,13 +41,15 @@ def run(
 
     loaded = settings.load(given, config)
     chosen = _with_modules(loaded.settings)
+    if reload and find_spec("watchfiles") is None:
+        raise SettingsError("--reload", "watchfiles is not installed: pip install 'workd[reload]'")
     log.configure(chosen.log_level, chosen.log_format)
     for warning in loaded.warnings:
         log.get_logger(__name__).warning(warning)
 
     from workd import supervisor
 
-    return supervisor.run(chosen, read=read, launched=context.obj)
+    return supervisor.run(chosen, read=read, launched=context.obj, watched=reload)
 
 
 def _with_modules(chosen: settings.Settings) -> settings.Settings:

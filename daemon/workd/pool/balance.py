@@ -7,7 +7,7 @@ run time of each task. Used by `core.py` alone; pure bookkeeping.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 WINDOW_S: Final = 0.025
 HEAD_PATIENCE_S: Final = 0.010  # a job may wait this long behind another while a slot is free
@@ -18,6 +18,17 @@ AHEAD_S: Final = 0.050  # so much work for each slot the supervisor has at hand,
 MAX_AHEAD: Final = 4
 _WEIGHT: Final = 0.2  # of the newest run in the moving average
 _MAX_TASKS: Final = 10_000  # names that the estimate remembers; beyond it, it starts anew
+
+
+class Capacity(NamedTuple):
+    """How many more jobs of average cost the pool could use."""
+
+    free: int
+    """To start on, to buffer in workers and to have at hand, now."""
+    whole: int
+    """The same if it had none."""
+    idle: int
+    """Workers that have nothing to do, or room for one more at once, and for which nothing waits."""
 
 
 class Costs:

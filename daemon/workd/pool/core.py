@@ -17,11 +17,12 @@ import asyncio
 import itertools
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from workd import faultpoints
 from workd.errors import PoolError
 from workd.pool import balance
+from workd.pool.balance import Capacity
 from workd.pool.boots import Boots
 from workd.pool.channel import SpillError
 from workd.pool.deaths import KillOrder
@@ -39,17 +40,6 @@ if TYPE_CHECKING:
     from workd.pool.owner import PoolOptions, PoolOwner
     from workd.pool.slot import Job
     from workd.pool.stats import PoolStats
-
-
-class Capacity(NamedTuple):
-    """How many more jobs of average cost the pool could use."""
-
-    free: int
-    """To start on, to buffer in workers and to have at hand, now."""
-    whole: int
-    """The same if it had none."""
-    idle: int
-    """Workers that have nothing to do, or room for one more at once, and for which nothing waits."""
 
 
 class ProcessPool:
@@ -169,6 +159,8 @@ class ProcessPool:
             self.waiting.append(job)
         self._empty.clear()
         self.fill()
+        if not self.slots:
+            self._owner.on_change()  # somebody may give the pool a worker for this
 
     def capacity(self) -> Capacity:
         """Return how many more jobs of average cost the pool could use now."""
@@ -192,6 +184,8 @@ class ProcessPool:
                     free += ahead
                 idle += not tenant.jobs and tenant.budget > 0
         waiting = len(self.waiting)
+        if not ready and not waiting and not self.size:
+            return Capacity(1, 1, 1)  # the job that comes brings a worker
         return Capacity(max(0, free - waiting), ready * (balance.room(0, 0.0, mean_s) + ahead), max(0, idle - waiting))
 
     def cancel(self, key: int, why: str) -> Job | None:
