@@ -60,14 +60,20 @@ _ALLOCATIONS_PER_COLLECTION = 50_000
 _log = get_logger("workd.supervisor")
 
 
-def run(settings: Settings, *, read: Callable[[], Settings] | None = None, launched: Forkserver | None = None) -> int:
+def run(
+    settings: Settings,
+    *,
+    read: Callable[[], Settings] | None = None,
+    launched: Forkserver | None = None,
+    watched: bool = False,
+) -> int:
     """Run the daemon until it is told to stop; return its exit code. Raises `BootError` if it can't start.
 
-    `read` reads the sources of the settings again, for a reload.
+    `read` reads the sources of the settings again, for a reload; `watched`: one follows each change of a task's file.
     """
     _collect_rarely()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(settings, read, launched))
+        return runner.run(_live(settings, read, launched, watched=watched))
 
 
 def _collect_rarely() -> None:
