@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.fault_queue import FaultQueue
+    from workd.capacity import Look
     from workd.supervisor import Supervisor
 
 PATIENCE_S = 60.0
@@ -74,9 +75,14 @@ async def test_it_does_not_grow_for_jobs_of_a_paused_queue_or_while_it_is_quiet(
         jobs = [queue.push("hold", "gate") for _ in range(2)]
         await eventually_async(lambda: len(queue.runs()) == 1, PATIENCE_S)
         running.quiet()
-        looks = []
+        looks: list[Look] = []
         see = running._scaler._see
-        running._scaler._see = lambda: looks.append(see()) or looks[-1]  # type: ignore[method-assign, func-returns-value]
+
+        def seeing() -> Look:
+            looks.append(see())
+            return looks[-1]
+
+        running._scaler._see = seeing  # type: ignore[method-assign]
         while len(looks) < 5:
             running._dispatcher.on_change()
             await asyncio.sleep(0.01)
@@ -121,7 +127,7 @@ async def test_who_asks_for_a_number_gets_it_until_the_settings_are_read_again(r
         for _ in range(5):
             running._dispatcher.on_change()
             await asyncio.sleep(0.01)
-        del running._scaler._look  # type: ignore[method-assign]
+        del running._scaler._look
         assert await running.reload() == ""
         await eventually_async(lambda: not running._pool.slots, PATIENCE_S)
         for wrong in (0, 4097):

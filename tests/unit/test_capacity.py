@@ -62,9 +62,9 @@ def test_it_stays_within_its_bounds() -> None:
 
 
 def test_the_first_job_brings_a_worker_at_once() -> None:
-    none = {"workers": 0, "ready": 0, "busy": 0, "peak": 0}
-    assert after(FULL, **none, waiting=1, oldest_s=0.0, least=0) == Decision(1)
-    assert after(FULL, **none, waiting=0, least=0) == Decision(0)
+    none = FULL | {"workers": 0, "ready": 0, "busy": 0, "peak": 0}
+    assert after(none, waiting=1, oldest_s=0.0, least=0) == Decision(1)
+    assert after(none, waiting=0, least=0) == Decision(0)
 
 
 # ── what is short ──
@@ -90,8 +90,8 @@ def test_busy_cores_stop_it_at_a_worker_for_each() -> None:
 
 
 def test_without_any_worker_nothing_is_too_short_for_the_first() -> None:
-    none = {"workers": 0, "ready": 0, "busy": 0, "peak": 0}
-    assert after(FULL, Pressure(0, 100, 1.0, 1.0), **none, least=0).workers == 1
+    none = FULL | {"workers": 0, "ready": 0, "busy": 0, "peak": 0}
+    assert after(none, Pressure(0, 100, 1.0, 1.0), least=0).workers == 1
 
 
 # ── shrinking ──

@@ -60,7 +60,7 @@ def test_the_limit_of_a_unit_with_version_1(machine: Machine) -> None:
 
 
 def test_the_load_stands_in_where_the_kernel_does_not_tell(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pressure.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("workd.pressure.os.cpu_count", lambda: 4)
     (machine.proc / "pressure" / "cpu").unlink()
     (machine.proc / "pressure" / "memory").unlink()
     machine.write("proc/loadavg", "3.9 1.0 1.0 1/1 1\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from workd.doctor.findings import Finding, note, ok, problem, warning
+from workd.sizes import bounds
 
 if TYPE_CHECKING:
     from workd.settings import Settings
@@ -57,11 +58,12 @@ def look(cgroup: str = "", *, open_files: int | None = None, tasks: int | None =
 
 def examine(machine: Machine, settings: Settings) -> list[Finding]:
     """Compare what there is with what the settings ask for."""
+    workers = bounds(settings, machine.cores)
     return [
-        _cores(machine, settings.workers),
-        _memory(machine, settings.workers, settings.memory_limit_bytes),
-        _open_files(machine, settings.workers),
-        *_processes(machine, settings.workers),
+        _cores(machine, workers.most),
+        _memory(machine, workers.first, settings.memory_limit_bytes),  # where the load decides, it looks at the memory
+        _open_files(machine, workers.most),
+        *_processes(machine, workers.most),
         _cgroup(machine),
     ]
 
