@@ -31,7 +31,6 @@ def test_a_time_of_enqueue_that_none_can_be_counts_as_missing(text: bytes) -> No
     [
         b"",
         b"1 2 3",
-        b"1 2 3 4 5 6 7",
         b"1 2 3 -4",
         b"a b c d",
         b"\xff",
