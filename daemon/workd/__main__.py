@@ -71,7 +71,9 @@ def _launch_early(argv: list[str]) -> Forkserver | None:
     if argv[:1] != ["run"] or not {"-h", "--help"}.isdisjoint(argv):
         return None
     from workd.pool.launcher import Forkserver
+    from workd.signals import hold_back
 
+    hold_back()
     if "--reload" in argv:  # two versions of one size that were saved within a second are one to Python's cache
         os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     return Forkserver()

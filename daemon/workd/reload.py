@@ -14,6 +14,7 @@ from workd import changes
 from workd.crontab import lines_of_tasks
 from workd.errors import BootError, PoolError, SettingsError
 from workd.log import get_logger
+from workd.schedule import until
 from workd_tasks import TaskError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Reload:
         self._loop = asyncio.get_running_loop()
         self._asked: list[asyncio.Future[str]] = []
         self._wake = asyncio.Event()
+        self._stopped = asyncio.Event()
         self._known: frozenset[str] = frozenset()
 
     def note_tasks(self, catalogue: Catalogue) -> None:
@@ -68,20 +70,28 @@ class Reload:
     def ask(self) -> asyncio.Future[str]:
         """Have a reload begin now, or after the one that is under way; its end is the answer, empty if all is well."""
         answer: asyncio.Future[str] = self._loop.create_future()
+        if self._stopped.is_set():
+            answer.set_result(STOPPING)
+            return answer
         self._asked.append(answer)
         self._wake.set()
         return answer
+
+    def stop(self) -> None:
+        """Reload no more; what is under way is left where it is. Safe to call twice."""
+        self._stopped.set()
 
     async def run(self) -> None:
         """Do what is asked for, until cancelled."""
         answers: list[asyncio.Future[str]] = []
         try:
-            while True:
-                await self._wake.wait()
+            while not self._stopped.is_set():
+                await until(self._stopped, self._wake.wait())
                 self._wake.clear()
                 answers, self._asked = self._asked, []
-                trouble = await self._reload()
-                _answer(answers, trouble)
+                trouble = await until(self._stopped, self._reload()) if answers else None
+                _answer(answers, STOPPING if trouble is None else trouble)
+            await asyncio.Event().wait()  # this loop ends with the daemon
         finally:
             _answer([*answers, *self._asked], STOPPING)
 

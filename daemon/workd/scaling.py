@@ -39,7 +39,8 @@ class Scaler:
         self._vitals = vitals
         self._loop = asyncio.get_running_loop()
         self._bounds = bounds(settings, usable_cores())
-        self._is_auto = settings.workers == AUTO
+        self._auto = asyncio.Event()  # set while the load decides
+        self._note_mode(settings)
         self._changed_at = self._loop.time()
         self._busy: deque[tuple[float, int]] = deque()  # when, and how many workers were busy
         self._ended = 0
@@ -47,24 +48,31 @@ class Scaler:
 
     def follow(self, settings: Settings) -> None:
         """Have as many workers as these settings say, or between as many."""
-        self._bounds, self._is_auto = bounds(settings, usable_cores()), settings.workers == AUTO
+        self._bounds = bounds(settings, usable_cores())
+        self._note_mode(settings)
         self._resize(min(self._bounds.most, max(self._bounds.least, self._pool.size)))
 
     def ask(self, workers: int) -> None:
         """Have so many workers. Raises ValueError out of bounds."""
         if not 1 <= workers <= MAX_WORKERS:
             raise ValueError(f"workers should be 1 to {MAX_WORKERS}, not {workers}")
-        if self._is_auto:
-            self._is_auto = False
+        if self._auto.is_set():
+            self._auto.clear()
             log.warning("the load decides no more: somebody asked for a number; a reload gives it back to the load")
         self._resize(workers)
 
     async def run(self) -> None:
         """Let the load decide, where it may, until cancelled."""
         while True:
-            if self._is_auto:
-                self._look()
+            await self._auto.wait()
+            self._look()
             await self._vitals.wait_change(EVERY_S)
+
+    def _note_mode(self, settings: Settings) -> None:
+        if settings.workers == AUTO:
+            self._auto.set()
+        else:
+            self._auto.clear()
 
     def _resize(self, workers: int) -> None:
         before = self._pool.size

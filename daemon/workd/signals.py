@@ -2,16 +2,16 @@
 
 The handler itself is asyncio's: at the moment of the signal only its number is written to the loop's wake-up
 pipe, and all that is done about it happens in an ordinary turn of the loop. Nothing here decides what a
-signal means.
+signal means. asyncio is imported when it is used: `hold_back` comes before anything heavy.
 """
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterable
 
 HANDLED: Final = (
@@ -24,23 +24,34 @@ HANDLED: Final = (
     signal.SIGTTIN,
     signal.SIGTTOU,
 )
+_ENDS: Final = frozenset({signal.SIGTERM, signal.SIGINT})  # nothing is there yet that would have to end well
+
+
+def hold_back() -> None:
+    """Keep what comes for later, from the first moment on: until `start`, nearly all of it would end the process."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, set(HANDLED) - _ENDS)
 
 
 class SignalInbox:
     """Keeps the signals that came, in order, until somebody asks for the next."""
 
     def __init__(self, numbers: Iterable[signal.Signals] = HANDLED) -> None:
+        import asyncio
+
         self._numbers = tuple(numbers)
         self._arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Take the signals over, in the running loop (which has to be the main thread's)."""
+        import asyncio
+
         if self._loop is not None:
             return
         self._loop = asyncio.get_running_loop()
         for number in self._numbers:
             self._loop.add_signal_handler(number, self._arrived.put_nowait, number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._numbers)
 
     def stop(self) -> None:
         """Give the signals back to Python's defaults; what has arrived stays to be read."""

@@ -324,4 +324,5 @@ class Supervisor:
         await self._stopping.wait()
         self._enter(State.DRAINING)
         self._reporter.stopping()
+        self._reloading.stop()
         await self._drain.run()

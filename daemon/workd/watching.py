@@ -6,6 +6,7 @@ folder if one of them is in it. A reload that fails says so, with the traceback;
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -30,6 +31,9 @@ async def watch(modules: Iterable[str], reload: Callable[[], Future[str]], here:
     from watchfiles import PythonFilter, awatch
 
     folders = folders_of(modules, here)
+    if not folders:
+        log.warning("there is nothing to watch: the task modules are no files", modules=list(modules))
+        await asyncio.Event().wait()
     log.info("watching for changes", folders=[str(folder) for folder in folders])
     async for changes in awatch(
         *folders, watch_filter=PythonFilter(), debounce=DEBOUNCE_MS, recursive=True, raise_interrupt=False

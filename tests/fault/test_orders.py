@@ -116,6 +116,16 @@ def test_a_daemon_can_be_told_to_be_quiet_while_it_boots(queue: FaultQueue, star
     assert run.pid not in daemon.worker_pids()
 
 
+def test_a_signal_before_anybody_could_hear_it_is_obeyed_later(queue: FaultQueue, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(ready=False)
+    eventually(daemon.forkserver_pids, 20)
+    daemon.send(signal.SIGHUP)
+    daemon.send(signal.SIGTTIN)
+    daemon.wait_ready()
+    daemon.wait_log("reloaded", timeout_s=30)
+    assert daemon.log("scaling")
+
+
 # ── TTIN, TTOU ──
 
 

@@ -45,7 +45,7 @@ class DaemonInfo(BaseModel):
     at: float
     """When it was written, as epoch seconds."""
     state: str
-    """running or draining."""
+    """running, quiet or draining."""
     workers: int
     workers_ready: int
     jobs_in_hand: int
