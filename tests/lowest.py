@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 BOUND = re.compile(r"(?P<name>[A-Za-z0-9_.-]+)(\[[^]]*\])?>=(?P<version>[0-9.]+)$")
-EXTRAS = ("daemon", "embedded", "demo", "otel", "reload")  # what users install; the tools of the tests may be the newest
+# What users install; the tools of the tests may be the newest.
+EXTRAS = ("daemon", "embedded", "demo", "otel", "reload")
 
 
 def constraints(project: dict[str, Any]) -> list[str]:

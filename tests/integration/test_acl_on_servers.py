@@ -105,7 +105,7 @@ def test_the_server_takes_the_file_and_nobody_enters_without_a_password(guarded:
 def test_commands_give_the_same_rights_to_a_server_that_runs_and_leave_its_passwords(guarded: Guarded) -> None:
     with guarded.server.client() as admin:
         before = admin.acl_list()
-        newer = () if admin.info("server")["redis_version"].startswith("7.0.") else ("--server-version", "7.2")  # type: ignore[index]
+        newer = () if admin.info("server")["redis_version"].startswith("7.0.") else ("--server-version", "7.2")
         for line in workd("acl", "--format", "commands", *newer).stdout.splitlines():
             # As redis-cli sends what it reads: word by word, so a selector comes in pieces.
             assert admin.execute_command(*line.split()) in (b"OK", True)
@@ -232,7 +232,7 @@ def test_the_fragment_of_settings_is_one_that_servers_take(tmp_path: Path) -> No
         if not binary.exists():
             continue
         with Server(binary, extra=("--include", os.path.abspath(fragment))) as server, server.client() as client:  # noqa: PTH100
-            told: dict[str, str] = client.config_get("maxmemory-policy", "appendfsync", "timeout", "appendonly")  # type: ignore[assignment]
+            told: dict[str, str] = client.config_get("maxmemory-policy", "appendfsync", "timeout", "appendonly")
             assert told == {
                 "maxmemory-policy": "noeviction",
                 "appendfsync": "everysec",

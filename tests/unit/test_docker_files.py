@@ -82,7 +82,7 @@ def test_its_health_check_is_a_command_of_workds_that_imports_no_task() -> None:
 def test_its_environment_is_of_settings() -> None:
     ours = {name: value for name, value in environment().items() if name.startswith("WORKD_")}
     assert set(ours) <= {settings.variable(name) for name in settings.names()}
-    chosen = settings.Settings(**{name.removeprefix("WORKD_").lower(): value for name, value in ours.items()})
+    chosen = settings.Settings.model_validate({name.removeprefix("WORKD_").lower(): ours[name] for name in ours})
     assert chosen.http.rpartition(":")[2] == of_image("EXPOSE")[0]
 
 

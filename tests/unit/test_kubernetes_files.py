@@ -11,7 +11,8 @@ import pytest
 from support.deployed import DEPLOY, documents, faults
 from workd import settings
 from workd.broker import keys, rights
-from workd.health import Report, make_app
+from workd.health import Report
+from workd.webapp import make_app
 
 FOLDER = DEPLOY / "kubernetes"
 FILES = sorted(FOLDER.glob("*.yaml"))

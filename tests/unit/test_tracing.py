@@ -80,7 +80,7 @@ def test_messages_get_the_trace_of_the_span_they_are_sent_in(kept: InMemorySpanE
         marked = sent.marked([b'{"task":"resize"}', b'{"task":"resize","args":[1]}'])
         sent.became(["1-0", "1-1"])
     [span] = kept.get_finished_spans()
-    parent = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+    parent = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-{span.context.trace_flags:02x}"
     assert marked[1] == b'{"task":"resize","args":[1],"trace":{"traceparent": "' + parent.encode() + b'"}}'
     assert (span.attributes or {})["messaging.batch.message_count"] == 2
 

@@ -20,6 +20,7 @@ from workd.exits import Exit
 _MAX_ANSWER_BYTES = 1 << 20
 _OK = 200
 _LONGEST_WAIT_S = 86_400
+_HELP_COLUMNS = 100
 _QUESTIONS: Final = {
     "live": ("/livez", "alive"),
     "consuming": ("/consuming", "consuming"),
@@ -133,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
         prog="workd health",
         description="Ask a running daemon how it is: exit code 0 is ready.",
         epilog="Example: workd health --config /etc/workd/workd.toml",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, width=_HELP_COLUMNS),
         allow_abbrev=False,
     )
     question = parser.add_mutually_exclusive_group()
