@@ -39,7 +39,7 @@ DESTDIR=$root "$tree/deploy/install.sh" --wheel "$wheel" --python "$python" --sy
 # ── Debian's own ways ────────────────────────────────────────────────────────────────────────────────────────────────
 
 rm "$root/opt/workd/.installed" # dpkg has its own list
-rm -r "$root/etc" # the settings are made by postinst: as a conffile it would ask at every version that brings a setting
+rm -r "${root:?}/etc" # postinst makes the settings: as a conffile they would be asked about at every version with a new one
 mv "$root/usr/share/zsh/site-functions" "$root/usr/share/zsh/vendor-completions" 2>/dev/null || true
 find "$root/usr/share/man" -type f -exec gzip -9n {} + 2>/dev/null || true
 doc=$root/usr/share/doc/workd

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.machines.parts import made_once
 from support.machines.release import REPOSITORY, release, wheel_house
 
 BUILD_S = 300
@@ -27,14 +28,17 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="this is no Debian: there is no dpkg-deb"),
     pytest.mark.skipif(not has_debian_python(), reason=f"{PYTHON} with venv is not 3.11, which the wheels are for"),
     pytest.mark.timeout(2 * BUILD_S),
-    pytest.mark.xdist_group("install"),
 ]
 
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, built with `make deb`'s script from a wheel."""
-    folder = tmp_path_factory.mktemp("dist")
+def package() -> Path:
+    """The package, built with `make deb`'s script from a wheel: once for all processes that test."""
+    (package,) = made_once("package", [release().name, wheel_house().name], build).glob("*.deb")
+    return package
+
+
+def build(folder: Path) -> None:
     (wheel,) = (release() / "dist").glob("*.whl")
     shutil.copy(wheel, folder)
     done = subprocess.run(
@@ -49,7 +53,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return Path(done.stdout.splitlines()[-1])
+    assert Path(done.stdout.splitlines()[-1]).parent == folder
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.machines.parts import cache, made_once
 from support.machines.release import REPOSITORY, release, wheel_house
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ CONFIG = Path("etc/workd/workd.toml")
 pytestmark = [
     pytest.mark.skipif(not (REPOSITORY / "daemon").exists(), reason="the tests run outside the repository"),
     pytest.mark.timeout(2 * INSTALL_S),
-    pytest.mark.xdist_group("install"),
 ]
 
 
@@ -84,11 +84,14 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """One installation for all tests that only look."""
-    place = Place(tmp_path_factory.mktemp("installed"))
-    place.install()
-    return place
+def installed() -> Place:
+    """One installation for all tests that only look, whichever process they run in."""
+    made_of = [release().name, wheel_house().name, python_of_the_wheels()]
+    return Place(made_once("installed", made_of, install_into))
+
+
+def install_into(folder: Path) -> None:
+    Place(folder).install()
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_nothing_names_the_place_that_it_was_made_in(installed: Place) -> None:
     named = [
         str(path)
         for path in installed.root.rglob("*")
-        if path.is_file() and not path.is_symlink() and str(installed.root).encode() in path.read_bytes()
+        if path.is_file() and not path.is_symlink() and str(cache()).encode() in path.read_bytes()
     ]
     assert named == []
 
