@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SAMPLE_S: Final = 0.2  # over which the use of a core is measured; the kernel counts in hundredths of a second
 MOST_JOBS: Final = 2_000
 MOST_WORKERS: Final = 500  # whose stacks are shown at once
+SHOWN_OF_A_WORKER: Final = 200  # jobs, beside its stacks
 _A_TURN: Final = 16  # processes that are looked at in one turn of the loop
 _SHOWN_FRAMES: Final = 40  # of a stack, in the log
 _SHOWN_STACKS: Final = 50
@@ -79,6 +80,12 @@ class Inspector:
         return self._writing
 
     async def _write(self) -> None:
+        try:
+            await self._write_all()
+        except Exception:
+            log.exception("the x-ray could not be written")
+
+    async def _write_all(self) -> None:
         rows, more = await self.jobs()
         for row in rows:
             facts = {"job_id": row.id, "task": row.task, "queue": row.queue, "delivery": row.delivery}
@@ -131,7 +138,7 @@ class Inspector:
         return WorkerStacks(
             pid=tenant.pid,
             slot=tenant.slot.index,
-            jobs=tuple(rows[:MOST_JOBS]),
+            jobs=tuple(rows[:SHOWN_OF_A_WORKER]),
             stacks=tuple(stacks),
             how=look.how,
             note=look.note,

@@ -314,3 +314,18 @@ def test_sigusr2_writes_what_runs_and_where_it_is_into_the_log(queue: FaultQueue
         assert daemon.wait_log("x-ray", timeout_s=PATIENCE_S)["running"] == 1
         queue.open_gate("gate")
         queue.outcome(job_id, PATIENCE_S)
+
+
+@pytest.mark.timeout(300)
+def test_daemons_that_are_looked_at_all_the_time_lose_and_double_no_job(queue: FaultQueue) -> None:
+    with fleet(queue, 2) as (_, admin):
+        job_ids = [queue.push("step") for _ in range(600)] + [queue.push("add", number, 1) for number in range(200)]
+        looks = 0
+        while len(queue.outcomes()) < len(job_ids) or looks < 20:
+            heard = admin.fleet.stacks(wait_s=PATIENCE_S)
+            assert heard.ok
+            looks += 1
+        outcomes = queue.all_ended(job_ids)
+        assert {outcome["status"] for outcome in outcomes.values()} == {"succeeded"}
+        assert {outcome["deliveries"] for outcome in outcomes.values()} == {1}
+        assert len(queue.runs()) == 600

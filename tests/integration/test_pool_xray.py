@@ -150,6 +150,17 @@ async def test_each_coroutine_in_a_worker_is_seen_with_its_job(tmp_path: Path) -
         assert [await end for end in ends.values()] == ["a", "b"]
 
 
+async def test_each_of_hundreds_of_coroutines_is_seen(tmp_path: Path) -> None:
+    async with task_pool() as owner:
+        for number in range(500):
+            submit(owner, "rest", str(tmp_path), str(number), concurrency=1000)
+        await eventually_async(lambda: sum(1 for _ in tmp_path.iterdir()) == 500, ANY_S)
+        look = await Xray().look(worker(owner))
+        rests = [stack for stack in look.stacks if "rest" in names(stack)]
+        assert {stack.key for stack in rests} == {job.key for job in owner.pool.running()}
+        assert len(rests) == 500
+
+
 async def test_the_coroutines_of_a_tasks_own_loop_are_seen(tmp_path: Path) -> None:
     async with task_pool() as owner:
         end = await begun(owner, tmp_path, "run_own_loop")
@@ -218,7 +229,7 @@ async def test_a_worker_that_would_die_of_the_question_is_not_asked(tmp_path: Pa
 async def test_what_a_task_writes_onto_the_board_is_believed_by_nobody() -> None:
     async with task_pool() as owner:
         fd = worker(owner).channel.board_fd
-        board.write_answer(fd, 7, b'[{"kind":"thread","name":"x","frames":[["f",-1,"g"]]}]')
+        board.write_answer(fd, 7, b'{"places":[],"stacks":[{"kind":"thread","name":"x","frames":[0]}]}')
         look = await Xray().look(worker(owner))
         assert [stack.name for stack in look.stacks] == ["MainThread"]
 

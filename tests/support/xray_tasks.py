@@ -123,6 +123,13 @@ async def linger(folder: str, name: str) -> str:
     return name
 
 
+@task(concurrency=1000)
+async def rest(folder: str, name: str) -> None:
+    """Wait beside others until the worker is killed."""
+    _begin(folder, name)
+    await asyncio.sleep(600)
+
+
 @task
 def block_signals(folder: str) -> bool:
     """Hold back the signals by which a worker is asked, in a wait of C code that nothing ends but the time."""

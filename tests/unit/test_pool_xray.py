@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -105,6 +106,9 @@ def test_the_answer_of_a_worker_is_bounded_however_deep_and_many_its_stacks_are(
         found = stacks.describe(None, 300)
         assert sum(len(stack["frames"]) for stack in found) == 300
         assert max(len(stack["frames"]) for stack in found) == stacks.MAX_FRAMES
+        said = json.loads(stacks.as_json(found))
+        assert len(said["places"]) < 10, "each place once"
+        assert max(index for stack in said["stacks"] for index in stack["frames"]) == len(said["places"]) - 1
     finally:
         stop.set()
         for thread in threads:

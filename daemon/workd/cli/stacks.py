@@ -15,6 +15,8 @@ from workd.exits import Exit
 if TYPE_CHECKING:
     from workd.control_wire import Stack, WorkerStacks
 
+_MOST_JOBS = 20
+
 
 def stacks(
     job: Annotated[
@@ -58,20 +60,26 @@ def stacks(
 def _describe(daemon: str, worker: WorkerStacks) -> str:
     """Write what is known of one worker."""
     lines = [f"worker {worker.pid} of {daemon}, slot {worker.slot}"]
-    lines += [f"  {job.task}, job {job.id}, for {shared.span(job.seconds)}" for job in worker.jobs]
+    lines += [f"  {job.task}, job {job.id}, for {shared.span(job.seconds)}" for job in worker.jobs[:_MOST_JOBS]]
+    if (more := max(job.shared_by for job in worker.jobs) - _MOST_JOBS if worker.jobs else 0) > 0:
+        lines.append(f"  and {more} jobs more")
     if worker.note:
         lines.append(f"  ({worker.note})")
-    for stack in worker.stacks:
-        lines += _stack(stack)
+    alike: dict[object, list[Stack]] = {}
+    for stack in worker.stacks:  # a thousand coroutines are mostly in the same few places
+        alike.setdefault((stack.kind, stack.frames), []).append(stack)
+    for first, *others in alike.values():
+        lines += _stack(first, len(others))
     if worker.kernel:
         lines += ["  in the kernel:", *(f"    {line}" for line in worker.kernel.splitlines())]
     return "\n".join((*lines, ""))
 
 
-def _stack(stack: Stack) -> list[str]:
-    """Write one stack as a traceback has it: the innermost call last."""
+def _stack(stack: Stack, others: int) -> list[str]:
+    """Write one stack as a traceback has it, the innermost call last; so many others are in the same place."""
     whose = f", job {stack.job}" if stack.job else ""
-    lines = [f"  {stack.kind} {stack.name}{whose}"]
+    more = f", and {others} more in the same place" if others else ""
+    lines = [f"  {stack.kind} {stack.name}{whose}{more}"]
     if not stack.frames:
         lines.append("    in none of the task's code")
     for frame in reversed(stack.frames):

@@ -18,7 +18,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from workd.control_wire import Frame, Stack
 from workd.pool import board, processes
@@ -36,6 +36,7 @@ AT_ONCE: Final = 16  # workers that are asked at the same time
 _POLL_S: Final = 0.005
 _LOOKS: Final = 3  # so many times in a row a thread is to be at work: one that waits for the lock wakes up now and then
 _LOOK_S: Final = 0.002
+_SLICE: Final = 100  # stacks that are made in one turn of the loop
 _THREAD: Final = re.compile(r"(?:Current thread|Thread) 0x([0-9a-f]+)(?: \[(.*)\])? \(most recent call first\):")
 _FRAME: Final = re.compile(r'  File "(.*)", line (\d+|\?\?\?) in (.*)')
 
@@ -52,15 +53,19 @@ class Look:
     kernel: str = ""  # where in the kernel it is, if it gave no answer at all
 
 
-class _Said(BaseModel):
+class _Stack(BaseModel):
     kind: Literal["thread", "coroutine"]
     name: str
-    frames: Annotated[list[tuple[str, Line, str]], Field(max_length=200)]
+    frames: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=200)]
     tid: Annotated[int, Field(ge=0)] = 0
     key: Annotated[int, Field(ge=0)] = 0
 
 
-_read_answer = TypeAdapter(Annotated[list[_Said], Field(max_length=200)]).validate_json
+class _Said(BaseModel):
+    """A worker's answer. Frames are indices of places."""
+
+    places: list[tuple[str, Line, str]]
+    stacks: Annotated[list[_Stack], Field(max_length=2_000)]
 
 
 @dataclass(slots=True)
@@ -158,8 +163,8 @@ async def _answer(tenant: Tenant, number: int, patience_s: float) -> Look | None
     while _is_askable(tenant):
         if text := board.read_answer(tenant.channel.board_fd, number):
             try:
-                return Look(tuple(map(_stack, _read_answer(text))), "answer")
-            except ValidationError:
+                return Look(await _stacks(_Said.model_validate_json(text)), "answer")
+            except (ValidationError, IndexError):
                 return None
         now = loop.time()
         if now >= deadline or (now - began > SLEEPS_S and _sleeps(tenant.pid)):
@@ -174,9 +179,16 @@ def _sleeps(pid: int) -> bool:
     return found is not None and found.state == "S" and not processes.other_threads_at_work(pid)
 
 
-def _stack(said: _Said) -> Stack:
-    frames = tuple(Frame(file=file[:400], line=line, function=name[:100]) for file, line, name in said.frames)
-    return Stack(kind=said.kind, name=said.name[:100], frames=frames, tid=said.tid, key=said.key)
+async def _stacks(said: _Said) -> tuple[Stack, ...]:
+    """Return an answer's stacks, made in slices. Raises IndexError for a place that there is not."""
+    frames = [Frame(file=file[:400], line=line, function=name[:100]) for file, line, name in said.places]
+    found: list[Stack] = []
+    for number, stack in enumerate(said.stacks, 1):
+        own = tuple(frames[index] for index in stack.frames)
+        found.append(Stack(kind=stack.kind, name=stack.name[:100], frames=own, tid=stack.tid, key=stack.key))
+        if number % _SLICE == 0:
+            await asyncio.sleep(0)
+    return tuple(found)
 
 
 def _is_starved(before: processes.Usage | None, after: processes.Usage | None) -> bool:

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-MAX_STACKS: Final = 200
+Place = tuple[str, int, str]
+"""File, line, function."""
+
+MAX_STACKS: Final = 1_200  # more than a worker may run coroutines at once
 MAX_FRAMES: Final = 60  # of one stack: the innermost
-_ALL_FRAMES: Final = 1_000
+_ALL_FRAMES: Final = 8_000
 _PATH_CHARS: Final = 300
 _NAME_CHARS: Final = 80
 _OWN_FOLDERS: Final = (os.path.dirname(__file__), os.path.dirname(board.__file__))  # noqa: PTH120 - pathlib is heavy
@@ -55,14 +58,18 @@ def _on_question(_number: int, frame: FrameType | None) -> None:
         question = board.read_question(_board_fd)
         if question not in (0, _answered) and os.getpid() == _own_pid:  # what a task forks has this handler, too
             _answered = question
-            text = _to_json(describe(frame))
-            if len(text) > board.MAX_ANSWER_BYTES:
-                text = _to_json(describe(frame, _ALL_FRAMES // 8))
+            text = as_json(describe(frame))
+            if len(text) > board.MAX_ANSWER_BYTES:  # nearly every frame is in a place of its own
+                text = as_json(describe(frame, _ALL_FRAMES // 16))
             board.write_answer(_board_fd, question, text)
 
 
-def _to_json(stacks: list[dict[str, Any]]) -> bytes:
-    return json.dumps(stacks, separators=(",", ":")).encode()
+def as_json(stacks: list[dict[str, Any]]) -> bytes:
+    """Write stacks with each place once, since a thousand coroutines are mostly in the same few: frames are indices."""
+    places: dict[Place, int] = {}
+    for stack in stacks:
+        stack["frames"] = [places.setdefault(place, len(places)) for place in stack["frames"]]
+    return json.dumps({"places": list(places), "stacks": stacks}, separators=(",", ":")).encode()
 
 
 def describe(interrupted: FrameType | None, left: int = _ALL_FRAMES) -> list[dict[str, Any]]:
@@ -85,14 +92,14 @@ def describe(interrupted: FrameType | None, left: int = _ALL_FRAMES) -> list[dic
     return found[:MAX_STACKS]
 
 
-def _stack(kind: str, name: str, frames: list[tuple[str, int, str]]) -> dict[str, Any]:
+def _stack(kind: str, name: str, frames: list[Place]) -> dict[str, Any]:
     """Return what one stack is: kind, name, frames (file, line, function), innermost first."""
     return {"kind": kind, "name": name[:_NAME_CHARS], "frames": frames}
 
 
-def _thread_frames(frame: FrameType | None) -> list[tuple[str, int, str]]:
+def _thread_frames(frame: FrameType | None) -> list[Place]:
     """Return a thread's frames, without ours and without what has started the worker."""
-    found: list[tuple[str, int, str]] = []
+    found: list[Place] = []
     while frame is not None and len(found) < MAX_FRAMES and frame.f_code.co_filename not in _BOTTOM:
         if not _is_ours(frame.f_code):
             found.append(_place(frame.f_code, frame.f_lineno))
@@ -100,10 +107,10 @@ def _thread_frames(frame: FrameType | None) -> list[tuple[str, int, str]]:
     return found
 
 
-def _running_frames(frame: FrameType | None, coroutine: Any) -> list[tuple[str, int, str]]:
+def _running_frames(frame: FrameType | None, coroutine: Any) -> list[Place]:
     """Return the frames of the coroutine that the main thread is just in: they are on its stack."""
     outermost = getattr(coroutine, "cr_frame", None)
-    found: list[tuple[str, int, str]] = []
+    found: list[Place] = []
     while frame is not None and len(found) < MAX_FRAMES:
         if not _is_ours(frame.f_code):
             found.append(_place(frame.f_code, frame.f_lineno))
@@ -113,9 +120,9 @@ def _running_frames(frame: FrameType | None, coroutine: Any) -> list[tuple[str, 
     return found
 
 
-def _coroutine_frames(coroutine: Any) -> list[tuple[str, int, str]]:
+def _coroutine_frames(coroutine: Any) -> list[Place]:
     """Return the frames of a coroutine and of what it awaits."""
-    found: list[tuple[str, int, str]] = []
+    found: list[Place] = []
     while coroutine is not None and len(found) < MAX_FRAMES:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
         frame = frame or getattr(coroutine, "ag_frame", None)
@@ -130,7 +137,7 @@ def _is_ours(code: CodeType) -> bool:
     return os.path.dirname(code.co_filename) in _OWN_FOLDERS  # noqa: PTH120 - as above
 
 
-def _place(code: CodeType, line: int | None) -> tuple[str, int, str]:
+def _place(code: CodeType, line: int | None) -> Place:
     return code.co_filename[-_PATH_CHARS:], line or 0, code.co_qualname[-_NAME_CHARS:]
 
 
