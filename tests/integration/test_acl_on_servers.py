@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import pytest
 import redis
 
 from support.daemons import DaemonProcess, clean_environment
+from support.deployed import DEPLOY
 from support.jobs import QUEUE
 from support.servers import DEBIAN_REDIS, Server, valkey_binary
 from support.waiting import eventually
@@ -227,11 +227,11 @@ def _is_pending(client: Any, entry: str) -> bool:
 
 
 def test_the_fragment_of_settings_is_one_that_servers_take(tmp_path: Path) -> None:
-    fragment = os.path.join(os.path.dirname(__file__), "..", "..", "deploy", "redis", "workd.conf")  # noqa: PTH118,PTH120 - text for the server
+    fragment = DEPLOY / "redis" / "workd.conf"
     for binary in (DEBIAN_REDIS, valkey_binary()):
         if not binary.exists():
             continue
-        with Server(binary, extra=("--include", os.path.abspath(fragment))) as server, server.client() as client:  # noqa: PTH100
+        with Server(binary, extra=("--include", str(fragment))) as server, server.client() as client:
             told: dict[str, str] = client.config_get("maxmemory-policy", "appendfsync", "timeout", "appendonly")
             assert told == {
                 "maxmemory-policy": "noeviction",

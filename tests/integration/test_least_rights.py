@@ -134,7 +134,7 @@ def _has_jobs(client: Any, daemon: DaemonProcess) -> bool:
     return any(one["name"].decode() == daemon.daemon_id and one["pending"] for one in consumers)
 
 
-def _refused(client: redis.Redis, *command: str | int) -> bool:
+def _refused(client: Any, *command: str | int) -> bool:
     """Say whether the server refused it for want of a right; anything else that it says is a finding."""
     try:
         client.execute_command(*command)  # type: ignore[no-untyped-call]

@@ -79,11 +79,12 @@ def test_its_health_check_is_a_command_of_workds_that_imports_no_task() -> None:
     assert set(re.findall(r"--([\w-]+)=", options)) == {"interval", "timeout", "start-period", "retries"}
 
 
-def test_its_environment_is_of_settings() -> None:
+def test_its_environment_is_of_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = {name: value for name, value in environment().items() if name.startswith("WORKD_")}
     assert set(ours) <= {settings.variable(name) for name in settings.names()}
-    chosen = settings.Settings.model_validate({name.removeprefix("WORKD_").lower(): ours[name] for name in ours})
-    assert chosen.http.rpartition(":")[2] == of_image("EXPOSE")[0]
+    for variable, value in ours.items():
+        monkeypatch.setenv(variable, value)
+    assert settings.load({}, None).settings.http.rpartition(":")[2] == of_image("EXPOSE")[0]
 
 
 # ── the compose file ────────────────────────────────────────────────────────────────────────────────────────────────
