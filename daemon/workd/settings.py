@@ -26,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from workd import cores
 from workd import redis_url as urls
 from workd.address import DEFAULT_HTTP, parse
 from workd.crontab import NAME_RULE, Line
@@ -91,8 +92,8 @@ Seconds = Annotated[float, Field(gt=0, le=10 * 366 * 86_400, allow_inf_nan=False
 
 
 def usable_cores() -> int:
-    """Count the cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
+    """Count the cores that this process can keep busy."""
+    return cores.usable()
 
 
 class Settings(BaseSettings):

@@ -198,8 +198,10 @@ def test_a_daemon_of_one_queue_runs_its_jobs_and_takes_over_those_of_another_and
     with server.client() as client:
         name = add_user(client, "daemon", queues=(QUEUE,))
         client.acl_log_reset()
-        first = DaemonProcess(url_of(server, name), tmp_path, workers=1, modules=SAMPLES)
-        second = DaemonProcess(url_of(server, name), tmp_path, workers=1, modules=SAMPLES)
+        config = tmp_path / "workd.toml"
+        config.write_text('[schedule.often]\ntask = "square"\nargs = [3]\ncron = "* * * * * *"\n')
+        first = DaemonProcess(url_of(server, name), tmp_path, workers=1, modules=SAMPLES, config=config)
+        second = DaemonProcess(url_of(server, name), tmp_path, workers=1, modules=SAMPLES, config=config)
         with Client(server.url) as sending, first, second:
             first.wait_ready()
             second.wait_ready()
@@ -211,6 +213,8 @@ def test_a_daemon_of_one_queue_runs_its_jobs_and_takes_over_those_of_another_and
             eventually(lambda: slow.status() == "running", timeout_s=15)
             assert slow.cancel() == "asked"
             assert sending.enqueue_group(group_of(step("square", 1))).summary(timeout=30).succeeded == 1
+            assert sending.enqueue_chain(step("square", 2), step("square")).get(timeout=30) == 16
+            eventually(lambda: client.hlen(keys.cron(QUEUE)) == 1, timeout_s=15)
             second.term()
             assert second.wait() == 0
         assert [entry for entry in client.acl_log() if entry["username"] == name] == []

@@ -146,11 +146,5 @@ def test_containers_may_do_nothing_that_they_need_not(name: str) -> None:
     assert service(name)["security_opt"] == ["no-new-privileges:true"]
 
 
-def test_there_are_as_many_workers_as_cores() -> None:
-    assert (
-        service("daemon")["environment"]["WORKD_WORKERS"] == service("daemon")["deploy"]["resources"]["limits"]["cpus"]
-    )
-
-
 def test_the_programs_of_the_example_are_no_scripts_that_somebody_could_start_by_accident() -> None:
     assert not os.access(FOLDER / "producer.py", os.X_OK)

@@ -143,10 +143,8 @@ def test_the_secret_comes_as_a_file_that_the_daemon_reads() -> None:
     assert "workd-daemon:" in only("Secret")["stringData"]["redis_url"]
 
 
-def test_there_are_as_many_workers_as_cores() -> None:
-    [workers] = [one["valueFrom"] for one in container()["env"] if one["name"] == "WORKD_WORKERS"]
-    assert workers["resourceFieldRef"] == {"resource": "limits.cpu", "divisor": "1"}
-    assert int(container()["resources"]["limits"]["cpu"]) >= 1, "a whole number: it is rounded up else"
+def test_the_limit_is_a_whole_number_of_cores_since_it_is_the_number_of_workers() -> None:
+    assert int(container()["resources"]["limits"]["cpu"]) >= 1
 
 
 def test_every_selector_finds_the_pods() -> None:
