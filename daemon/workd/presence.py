@@ -91,13 +91,16 @@ class Presence:
         self._changed.set()
 
     async def run(self) -> None:
-        """Show the card until cancelled."""
-        while True:
-            self._changed.clear()
-            async with self._turn:
-                if not self._left:
-                    await self._show()
-            await until(self._changed, asyncio.sleep(self._lease_s / 2))
+        """Show the card until cancelled; also where there was no time to take it away, the connection is closed."""
+        try:
+            while True:
+                self._changed.clear()
+                async with self._turn:
+                    if not self._left:
+                        await self._show()
+                await until(self._changed, asyncio.sleep(self._lease_s / 2))
+        finally:
+            await self._registry.close()
 
     async def leave(self) -> None:
         """Take the card away, and close the connection."""

@@ -25,6 +25,10 @@ def manager(tmp_path: Path) -> Iterator[NotifySocket]:
         yield manager
 
 
+def jobs_per_s(line: str) -> float:
+    return float(line.partition(" jobs/s")[0].rpartition(" ")[2])
+
+
 def test_ready_comes_after_the_workers_and_with_the_group(
     queue: FaultQueue, start_daemon: StartDaemon, manager: NotifySocket
 ) -> None:
@@ -57,8 +61,7 @@ def test_the_status_line_shows_how_fast_it_goes_and_what_waits(
 ) -> None:
     daemon = start_daemon(environment=manager.environment())
     queue.warm_up("quick", 500)
-    line = manager.wait_status(" jobs/s", timeout_s=PATIENCE_S)
-    assert eventually(lambda: float(manager.said("STATUS")[-1].split(", ")[2].removesuffix(" jobs/s")) > 0), line
+    eventually(lambda: any(jobs_per_s(line) > 0 for line in manager.said("STATUS")), PATIENCE_S)
     jobs = [queue.push("hold", "gate") for _ in range(4)]
     assert "2 jobs in hand" in manager.wait_status("oldest ", timeout_s=PATIENCE_S)
     queue.open_gate("gate")
@@ -75,7 +78,6 @@ def test_a_drain_asks_for_as_long_as_it_may_take(
     queue.run(job)
     daemon.term()
     assert "draining" in manager.wait("STOPPING", timeout_s=PATIENCE_S)["STATUS"]
-    wished_s = eventually(lambda: [int(us) / 1e6 for us in manager.said("EXTEND_TIMEOUT_USEC")[-1:]], PATIENCE_S)[0]
-    assert eventually(lambda: int(manager.said("EXTEND_TIMEOUT_USEC")[-1]) / 1e6 > 500, PATIENCE_S), wished_s
+    eventually(lambda: int(manager.said("EXTEND_TIMEOUT_USEC")[-1]) / 1e6 > 500, PATIENCE_S)
     queue.open_gate("gate")
     assert daemon.wait(PATIENCE_S) == 0
