@@ -8,7 +8,7 @@ JOBS   ?= 4
 PEERS  ?= .
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint check-lowest fmt man wheel deb clean
+.PHONY: help demo test test-system check lint check-lowest fmt man wheel deb clean
 .PHONY: bench bench-compare bench-budget bench-curves bench-report bench-peers bench-all
 .DELETE_ON_ERROR:
 
@@ -18,8 +18,11 @@ help: ## List the targets
 demo: $(VENV)/.installed-demo ## Run the main job on an embedded server (ARGS: options of workd demo)
 	$(BIN)/workd demo $(ARGS)
 
-test: $(VENV)/.installed-dev ## Run all tests (ARGS: options of pytest; JOBS: at the same time, most of them wait)
-	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+test: $(VENV)/.installed-dev ## Run all tests but those of test-system (ARGS: options of pytest; JOBS: at the same time, most of them wait)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/system $(ARGS)
+
+test-system: $(VENV)/.installed-dev ## Run the tests that boot a systemd: as root, a container and a virtual machine (ARGS)
+	$(BIN)/pytest tests/system -n 3 --dist loadgroup -o faulthandler_timeout=600 $(ARGS)
 
 check: lint test ## Format, lint, types, layers, tests: what CI asks
 

@@ -7,6 +7,7 @@ later: those are in apt's own cache, so that `apt-get install` works in a machin
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from typing import TYPE_CHECKING, Final
 
@@ -68,19 +69,27 @@ def _make_root(folder: Path) -> None:
 
 
 def _make_kernel(folder: Path) -> None:
-    """Unpack the kernel: it is not for this machine, so it is not installed."""
-    listed = subprocess.run(["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=False).stdout
-    names = [line.split()[-1] for line in listed.splitlines() if "Depends: linux-image-" in line]
-    if not names:
-        raise CannotBootError(f"apt knows no {KERNEL}: the kernel for the virtual machine comes from Debian")
+    """Unpack the kernel: it is not for this machine, so it is not installed; apt's lists are the root file system's."""
     downloads = folder / "downloads"
     downloads.mkdir()
-    _run(["apt-get", "download", "-o", "APT::Sandbox::User=root", names[0]], cwd=downloads)
+    lists = {
+        "Dir": str(root_folder()),
+        "Dir::Cache": f"{downloads}/",
+        "Dir::Bin::dpkg": "/usr/bin/dpkg",
+        "Dir::Bin::methods": "/usr/lib/apt/methods",
+        "APT::Sandbox::User": "root",
+    }
+    options = [word for name, value in lists.items() for word in ("-o", f"{name}={value}")]
+    needed = _run(["apt-cache", *options, "depends", "--important", KERNEL])
+    [name] = [line.split()[-1] for line in needed.splitlines() if "Depends: linux-image-" in line]
+    _run(["apt-get", *options, "download", name], cwd=downloads)
     [package] = downloads.glob("*.deb")
     _run(["dpkg-deb", "--extract", str(package), str(folder)])
+    shutil.rmtree(downloads)
+    shutil.rmtree(folder / "lib")  # modules, of which none is needed
 
 
-def _run(command: list[str], cwd: Path | None = None) -> None:
+def _run(command: list[str], cwd: Path | None = None) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -93,6 +102,7 @@ def _run(command: list[str], cwd: Path | None = None) -> None:
     )
     if done.returncode:
         raise CannotBootError(f"{command[0]} could not fetch from {mirror()}: {' | '.join(_last_lines(done.stderr))}")
+    return done.stdout
 
 
 def _last_lines(text: str) -> list[str]:
