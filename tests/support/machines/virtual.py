@@ -61,7 +61,7 @@ class VirtualMachine(Machine):
     """One virtual machine with a disk of its own. Use as a context manager."""
 
     def __init__(self, kernel: Path, disk: Path) -> None:
-        """Take a kernel and a disk that `make_disk` made; the disk is written to."""
+        """Take a kernel and a disk that `make_disk` made; the disk is used up."""
         self._kernel = kernel
         self._disk = disk
         self._folder = Path(tempfile.mkdtemp(prefix="workd-vm-"))  # short: it holds a socket
@@ -81,6 +81,7 @@ class VirtualMachine(Machine):
             )
         self._line = eventually(self._connect, BOOT_TIMEOUT_S)
         assert self._answer(BOOT_TIMEOUT_S) == {"hello": True}
+        self._disk.unlink()  # qemu has it open: it is gone with that, however the tests end
         self.wait_until_up()
         return self
 
