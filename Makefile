@@ -22,7 +22,7 @@ test: $(VENV)/.installed-dev ## Run all tests but those of test-system (ARGS: op
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --ignore tests/system $(ARGS)
 
 test-system: $(VENV)/.installed-dev ## Run the tests that boot a systemd: as root, a container and a virtual machine (ARGS)
-	$(BIN)/pytest tests/system -n 3 --dist loadgroup -o faulthandler_timeout=600 $(ARGS)
+	$(BIN)/pytest tests/system -n 3 --dist loadfile -o faulthandler_timeout=600 $(ARGS)
 
 check: lint test ## Format, lint, types, layers, tests: what CI asks
 

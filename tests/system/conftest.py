@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from support.machines.base import Machine
 
 # A boot, an installation and what waits in systemd for its own time.
-TIMEOUT_S = 600
+TIMEOUT_S = 900
+INSTALL_TIMEOUT_S = 400.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def machine() -> Iterator[Machine]:
     """A container with redis-server and workd, installed as the documentation says; nothing runs but Redis."""
     with new_container("web1") as container:
-        container.sh(OFFLINE + PACKAGES + "systemctl restart redis-server")
-        container.sh(INSTALL)
+        container.sh(OFFLINE + PACKAGES + "systemctl restart redis-server", timeout_s=INSTALL_TIMEOUT_S)
+        container.sh(INSTALL, timeout_s=INSTALL_TIMEOUT_S)
         yield container
 
 

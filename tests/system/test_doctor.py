@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from support.machines.service import Service
 
-pytestmark = pytest.mark.xdist_group("container")
 DROP_IN = "/run/systemd/system/workd.service.d/doctored.conf"
 
 

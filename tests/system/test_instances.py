@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from support.machines.base import Machine
 
-pytestmark = pytest.mark.xdist_group("container")
-
 Pair = tuple[Service, Service]
 
 

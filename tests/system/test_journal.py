@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from support.machines.service import Service
-
-pytestmark = pytest.mark.xdist_group("container")
 
 
 def test_the_journal_finds_what_a_job_said_by_its_id_and_its_task(service: Service) -> None:

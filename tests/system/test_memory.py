@@ -14,8 +14,6 @@ from support.machines.service import Service
 if TYPE_CHECKING:
     from support.machines.base import Machine
 
-pytestmark = pytest.mark.xdist_group("virtual machine")
-
 LIMIT_MIB = 250
 TOO_MUCH_MIB = 400
 

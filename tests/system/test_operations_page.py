@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from support.machines.base import Machine
 
-pytestmark = pytest.mark.xdist_group("clean container")
-
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 STEPS = steps(PAGE.read_text()) if PAGE.exists() else []
 STEP_TIMEOUT_S = 300.0

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
-
 from support.machines.container import Container
 
 if TYPE_CHECKING:
     from support.machines.service import Service
-
-pytestmark = pytest.mark.xdist_group("container")
 
 JOBS = 400
 

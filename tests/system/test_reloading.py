@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from support.machines.service import Service
-
-pytestmark = pytest.mark.xdist_group("container")
 
 JOBS = 600
 NEW_CODE = {'VERSION = "first"': 'VERSION = "second"'}

@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from support.machines.service import Service
-
-pytestmark = pytest.mark.xdist_group("container")
 
 
 def test_systemctl_start_comes_back_when_jobs_run(service: Service) -> None:

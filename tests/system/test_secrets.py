@@ -11,8 +11,6 @@ from support.machines.service import CONFIG, Service
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.xdist_group("container")
-
 PASSWORD = "correct-horse-battery-staple"
 CREDENTIAL = "/etc/credstore/workd.redis_url"
 

@@ -6,12 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import pytest
-
 if TYPE_CHECKING:
     from support.machines.service import Service
-
-pytestmark = pytest.mark.xdist_group("container")
 
 JOBS = 400
 SOME = 20
