@@ -1,23 +1,34 @@
-"""From the settings to what the daemon's parts are made with. Pure; called by the supervisor alone."""
+"""From the settings to what the daemon's parts are made with, and what is worth a word about both.
+
+Called by the supervisor alone.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workd.consumer import Source
 from workd.intake import Limits
+from workd.log import get_logger
 from workd.pool.owner import PoolOptions
 from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.schedule import DeadLimits
 from workd.settings import usable_cores
 from workd.sizes import bounds
+from workd.terms import without_room
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from workd.pool.core import ProcessPool
     from workd.settings import Settings
 
+SHOWN_TASKS = 20
 WORKER_NICE = 5  # probes are answered on a machine whose cores are full
 RESULT_HEADROOM_BYTES = 1024 * 1024  # an outcome's frame is larger than the value in it
+
+_log = get_logger("workd.supervisor")
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -72,3 +83,15 @@ def pool_options_of(settings: Settings, daemon_id: str) -> PoolOptions:
         return_waiting=True,
         reads_seldom=True,
     )
+
+
+def tell_of_tasks(catalogue: Mapping[str, Mapping[str, Any]], settings: Settings, pool: ProcessPool) -> None:
+    """Say in the log which tasks there are, and of which no job could run."""
+    if catalogue:
+        _log.info("tasks are loaded", tasks=sorted(catalogue)[:SHOWN_TASKS], count=len(catalogue))
+    else:
+        _log.warning("the task modules define no task: every message will be a dead letter")
+    worker_bytes = max((worker.rss_bytes for worker in pool.stats().workers), default=0)
+    if tight := without_room(catalogue, settings.memory_limit_bytes, worker_bytes):
+        what = "a memory limit is less than a worker has before its first job: raise it"
+        _log.warning(what, tasks=tight[:SHOWN_TASKS], worker_bytes=worker_bytes)

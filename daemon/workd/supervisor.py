@@ -37,7 +37,6 @@ from workd.signals import SignalInbox
 from workd.sizes import MAX_WORKERS
 from workd.states import State
 from workd.systemd import Notifier
-from workd.terms import without_room
 from workd.verdicts import Clerk
 from workd.vitals import Vitals
 from workd.watching import watch
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
     from workd.pool.owner import PoolOptions
     from workd.settings import Settings
 
-SHOWN_TASKS = 20
 QUICK_BOOT_S = 1.0  # mostly it takes half of that
 _ALLOCATIONS_PER_COLLECTION = 50_000
 
@@ -280,17 +278,7 @@ class Supervisor:
             catalogue = booting.result()
         finally:
             await cancel(booting, stopping)
-        if catalogue:
-            _log.info("tasks are loaded", tasks=sorted(catalogue)[:SHOWN_TASKS], count=len(catalogue))
-        else:
-            _log.warning("the task modules define no task: every message will be a dead letter")
-        worker_bytes = max((worker.rss_bytes for worker in self._pool.stats().workers), default=0)
-        if tight := without_room(catalogue, settings.memory_limit_bytes, worker_bytes):
-            _log.warning(
-                "a memory limit is less than a worker has before its first job: raise it",
-                tasks=tight[:SHOWN_TASKS],
-                worker_bytes=worker_bytes,
-            )
+        parts.tell_of_tasks(catalogue, settings, self._pool)
         self._reloading.note_tasks(catalogue)
         self._dispatcher.attach(self._pool, catalogue)
         self._dispatcher.timetable.take(settings.schedule, settings.queues, catalogue)
