@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.daemons import DaemonProcess
 from support.fake_daemon import FakeDaemon
+from support.waiting import eventually
 from workd import Client, wire
 from workd.broker import keys
 from workd.cli import app, catalogue
@@ -228,7 +230,9 @@ def shape(value: Any) -> Any:
     """The names of fields, those of objects in arrays and of errors too; not the values."""
     match value:
         case dict():
-            inner = {"letters", "error", "findings", "counts", "running"}
+            inner = {"letters", "error", "findings", "counts", "running", "daemons", "workers", "stacks", "frames"} | {
+                "jobs"
+            }
             return {name: shape(one) if name in inner else ... for name, one in value.items()}
         case [first, *_]:
             return [shape(first)]
@@ -261,7 +265,7 @@ def lived_in(daemon: FakeDaemon, url: str, valkey: Server, tmp_path: Path, monke
         "enqueue square 4", "result ended", "cancel ended", "status", "queues list default", "queues pause images",
         "queues resume images", "queues purge images --yes", "queues move images bulk --yes", "dead list",
         "dead show ENTRY", "dead edit ENTRY --message MENDED", "dead replay --all", "dead purge --all --yes",
-        "schedule list", "schedule next", "doctor", "completion bash",
+        "schedule list", "schedule next", "doctor", "completion bash", "acl --role viewer",
     ],
 )  # fmt: skip
 def test_the_page_shows_the_fields_that_are_printed(
@@ -275,3 +279,24 @@ def test_the_page_shows_the_fields_that_are_printed(
     names = {command.name for command in catalogue.commands()}
     command = " ".join(words[:2]) if " ".join(words[:2]) in names else words[0]
     assert shape(json.loads(capsys.readouterr().out)) == shape(documented(command))
+
+
+def test_the_page_shows_what_daemons_answer(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not PAGE.exists():
+        pytest.skip("the tests run outside the repository, which has the documents")
+    (tmp_path / "held_tasks.py").write_text(
+        "import pathlib, time\nfrom workd import task\n@task\ndef held() -> None:\n"
+        "    pathlib.Path('begun').touch()\n    while not pathlib.Path('over').exists(): time.sleep(0.01)\n"
+    )
+    with DaemonProcess(url, tmp_path, modules=("held_tasks",)) as daemon, Client(url) as client:
+        daemon.wait_ready()
+        client.enqueue("held")
+        eventually((tmp_path / "begun").exists, timeout_s=30)
+        for line in ("inspect", "stacks", "scale 2", "quiet"):
+            assert app.call([*line.split(), "--json", "--wait-s", "30"]) == Exit.OK
+            said = json.loads(capsys.readouterr().out)
+            shown = documented("scale" if line == "quiet" else line.split()[0])
+            for worker in (*said.get("workers", ()), *shown.get("workers", ())):
+                worker.pop("jobs")  # they are those of `workd inspect`
+            assert shape(said) == shape(shown), line
+        (tmp_path / "over").touch()

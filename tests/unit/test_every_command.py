@@ -27,6 +27,7 @@ COMMANDS = catalogue.commands()
 GROUPS = [one.path for one in catalogue.entries() if not isinstance(one, Command)]
 PROMISED = {
     "run", "enqueue", "result", "status", "cancel", "health", "schema", "config", "doctor", "demo", "completion",
+    "inspect", "stacks", "scale", "quiet",
     "queues list", "queues pause", "queues resume", "queues purge", "queues move",
     "dead list", "dead show", "dead edit", "dead replay", "dead purge", "schedule list", "schedule next",
     "inspect", "stacks", "scale", "quiet", "resume", "reload",

@@ -106,7 +106,9 @@ def _command(node: Any, path: tuple[str, ...]) -> Command:
 def _option(param: Any) -> Option:
     is_argument = param.param_type_name == "argument"
     return Option(
-        names=(param.metavar or param.name.upper(),) if is_argument else tuple(sorted(param.opts, key=len)),
+        names=((param.metavar or param.name.upper()).strip("[]"),)
+        if is_argument
+        else tuple(sorted(param.opts, key=len)),
         metavar="" if is_argument or param.is_flag else param.metavar or param.name.upper(),
         help=" ".join((param.help or "").split()),
         default="" if is_argument or param.is_flag else _default(param),
@@ -120,4 +122,4 @@ def _default(param: Any) -> str:
     shown = param.default
     if not param.show_default or shown is None or shown == "" or callable(shown):
         return ""
-    return str(getattr(shown, "value", shown))
+    return f"{shown:g}" if isinstance(shown, float) else str(getattr(shown, "value", shown))
