@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from support.daemons import DaemonProcess
     from support.fault_queue import FaultQueue
 
-PROMPT_S = 10.0  # an end that waits for nothing, on a machine that is busy with other things
+PROMPT_S = 40.0  # an end that waits for nothing, on a machine that is busy with other things
 QUIET = "quiet: nothing more is fetched or started here"
 
 
@@ -63,7 +63,7 @@ def test_quit_ends_a_drain_that_is_under_way(queue: FaultQueue, start_daemon: St
     daemon = start_daemon(drain_s=600)
     job = held(queue, daemon, "gate")
     daemon.term()
-    daemon.wait_log("draining")
+    daemon.wait_log("draining", timeout_s=PROMPT_S)
     daemon.send(signal.SIGQUIT)
     assert daemon.wait(PROMPT_S) == 0
     queue.open_gate("gate")
@@ -83,7 +83,7 @@ def test_a_quiet_daemon_finishes_what_runs_hands_back_the_rest_and_takes_nothing
     head, *behind = queue.push_together(message("step", "gate"), *[message("step")] * 5)
     queue.run(head)
     daemon.send(signal.SIGUSR1)
-    daemon.wait_log(QUIET)
+    daemon.wait_log(QUIET, timeout_s=PROMPT_S)
     status, report = health(tmp_path, "/readyz")
     assert (status, report["state"]) == (503, "quiet")
     assert "quiet" in report["reasons"][0]
@@ -104,8 +104,8 @@ def test_a_quiet_daemon_finishes_what_runs_hands_back_the_rest_and_takes_nothing
 def test_a_daemon_can_be_told_to_be_quiet_while_it_boots(queue: FaultQueue, start_daemon: StartDaemon) -> None:
     job = queue.push("quick")
     daemon = start_daemon(ready=False, modules=("support.slow_boot_tasks", "support.fault_tasks"))
-    daemon.wait_log("starting")
-    eventually((queue.folder / "importing").exists)
+    daemon.wait_log("starting", timeout_s=PROMPT_S)
+    eventually((queue.folder / "importing").exists, PROMPT_S)
     daemon.send(signal.SIGUSR1)
     queue.open_gate("import")
     daemon.wait_log(QUIET, timeout_s=20)
@@ -138,9 +138,9 @@ def test_workers_come_and_go_one_by_one_and_none_with_a_job(queue: FaultQueue, s
     for count in (1, 2, 3):  # the last one asks for less than one
         daemon.send(signal.SIGTTOU)
         if count < 3:
-            daemon.wait_log("scaling", count=2 + count)
+            daemon.wait_log("scaling", count=2 + count, timeout_s=PROMPT_S)
     daemon.send(signal.SIGUSR2)
-    assert daemon.wait_log("x-ray")["workers"] == 1
+    assert daemon.wait_log("x-ray", timeout_s=PROMPT_S)["workers"] == 1
     queue.open_gate("gate")
     for job in jobs:
         queue.succeeded(job, attempts=1, deliveries=1)
@@ -155,7 +155,7 @@ def test_what_runs_is_written_into_the_log(queue: FaultQueue, start_daemon: Star
     daemon = start_daemon()
     job = held(queue, daemon, "gate")
     daemon.send(signal.SIGUSR2)
-    daemon.wait_log("x-ray")
+    daemon.wait_log("x-ray", timeout_s=PROMPT_S)
     assert job in json.dumps([line for line in daemon.log() if "x-ray" in line["event"]])
     queue.open_gate("gate")
     queue.succeeded(job, deliveries=1)
