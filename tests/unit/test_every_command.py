@@ -30,7 +30,7 @@ PROMISED = {
     "inspect", "stacks", "scale", "quiet",
     "queues list", "queues pause", "queues resume", "queues purge", "queues move",
     "dead list", "dead show", "dead edit", "dead replay", "dead purge", "schedule list", "schedule next",
-    "inspect", "stacks", "scale", "quiet", "resume", "reload",
+    "resume", "reload", "acl",
 }  # fmt: skip
 each = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 
