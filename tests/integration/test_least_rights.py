@@ -137,7 +137,7 @@ def _has_jobs(client: Any, daemon: DaemonProcess) -> bool:
 def _refused(client: Any, *command: str | int) -> bool:
     """Say whether the server refused it for want of a right; anything else that it says is a finding."""
     try:
-        client.execute_command(*command)  # type: ignore[no-untyped-call]
+        client.execute_command(*command)
     except redis.exceptions.NoPermissionError:
         return True
     except redis.ResponseError as error:
