@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import subprocess
-import sys
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 import redis
 
-from support.daemons import DaemonProcess, clean_environment
+from support.daemons import DaemonProcess
 from support.deployed import DEPLOY
 from support.jobs import QUEUE
 from support.servers import DEBIAN_REDIS, Server, valkey_binary
 from support.waiting import eventually
 from workd import Client
 from workd.broker import keys, rights
+from workd.cli import app
 from workd.exits import Exit
 
 if TYPE_CHECKING:
@@ -26,16 +30,25 @@ if TYPE_CHECKING:
 SAMPLES = ("workd_tasks.samples",)
 
 
-def workd(*words: str, url: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
-    environment = clean_environment() | ({"WORKD_REDIS_URL": url} if url else {})
-    done = subprocess.run(
-        [sys.executable, "-m", "workd", *words],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=60,
-    )
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def workd(*words: str, url: str = "", check: bool = True) -> Done:
+    """Call a command in this process: a start of Python for each would take a busy machine minutes."""
+    out, err = io.StringIO(), io.StringIO()
+    said = {name: value for name, value in os.environ.items() if not name.startswith("WORKD_")}
+    with (
+        mock.patch.dict(os.environ, said | ({"WORKD_REDIS_URL": url} if url else {}), clear=True),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        done = Done(app.call(list(words)), out.getvalue(), err.getvalue())
     assert not check or done.returncode == Exit.OK, done.stderr
     return done
 
