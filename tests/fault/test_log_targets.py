@@ -68,6 +68,7 @@ def test_what_was_dropped_is_said_once_somebody_reads_again(
     with DaemonOn(queue.server.url, tmp_path, writer, workers=1) as daemon:
         queue.succeeded(queue.push("say", "x" * 100, 3_000), BUSY_S)
         read = PipeReader(reader).start()
+        eventually(read.has_all, BUSY_S)  # there is room again, which the worker finds out with its next line
         queue.succeeded(queue.push("say", "after", 1), BUSY_S)
         said = eventually(lambda: [line for line in read.lines() if line["event"] == DROPPED], BUSY_S)
         before = [line for line in read.lines() if line["event"].startswith("x")]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
+import sys
+import termios
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +76,12 @@ class PipeReader:
         with contextlib.suppress(OSError):
             while data := os.read(self._fd, 65536):
                 self._data += data
+
+    def has_all(self) -> bool:
+        """Whether something came, and nothing waits in the pipe."""
+        waiting = bytearray(4)
+        fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
+        return bool(self._data) and not int.from_bytes(waiting, sys.byteorder)
 
     def wait_end(self) -> None:
         """Wait until nobody has the other end any more."""

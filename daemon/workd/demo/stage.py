@@ -7,6 +7,7 @@ kernel, through setpriv, if the demo itself is killed.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -97,8 +98,9 @@ class Stage:
         return report
 
     def printed(self, name: str) -> list[str]:
-        """Return the lines that a process and its workers have printed so far."""
-        return (self.folder / f"{name}.out").read_text(encoding="utf-8", errors="replace").splitlines()
+        """Return the lines that a process and its workers have printed so far; a daemon's are log lines."""
+        whole = (self.folder / f"{name}.out").read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+        return [str(json.loads(line)["event"]) if line.startswith("{") else line for line in whole]
 
     def last_words(self) -> list[str]:
         """Return the last lines in the log of the process that failed; the daemon's if none did."""
