@@ -198,7 +198,8 @@ def _end(flight: Flight, status: Status, value: bytes | None, error: bytes | Non
 def _told_at_home(flight: Flight, item: Finish | Bury) -> Post:
     """Bring the end home, also where nobody asked for the outcome: the chain's id is free again in a while."""
     chain_id = chain_id_of(flight)
-    post = Post(home_of(flight), chain_id, outcome=item.outcome or b"", chain=chain_id)
+    source = f"{flight.entry.queue} {flight.entry.entry_id}"
+    post = Post(home_of(flight), chain_id, outcome=item.outcome or b"", chain=chain_id, source=source)
     return post._replace(result_ttl_s=item.result_ttl_s if item.outcome else 0.0, reply_to=item.reply_to)
 
 

@@ -85,6 +85,22 @@ async def test_the_end_of_a_chain_is_told_in_the_queue_where_it_began(store: Sto
     assert not client.exists(keys.result(QUEUE, "k"))
 
 
+async def test_the_end_of_a_chain_is_told_once_for_each_run_of_its_last_step(store: Store) -> None:
+    """A daemon may die between telling it and settling the step; a dead letter that is replayed ends the chain anew."""
+    client = store.client()
+    client.xadd(keys.reply(QUEUE, "me"), {"w": ""})
+    first = END._replace(chain="j", source="images 1-0")
+    async with store.session() as session:
+        assert [await session.post(first) for _ in range(2)] == ["", ""]
+        assert await session.post(first._replace(outcome=b"late")) == ""
+        assert client.get(keys.result(QUEUE, "j")) == OUTCOME
+        assert await session.post(first._replace(outcome=b"replayed", source="images 2-0")) == ""
+    assert client.get(keys.result(QUEUE, "j")) == b"replayed"
+    told = [fields.get(b"m") for _, fields in client.xrange(keys.reply(QUEUE, "me"))]
+    assert told == [None, OUTCOME, b"replayed"]
+    assert 3_500_000 < client.pttl(f"workd:{{{QUEUE}}}:posted:j") <= keys.SEEN_MS
+
+
 @pytest.mark.parametrize(
     ("post", "key"),
     [

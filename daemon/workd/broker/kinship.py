@@ -27,6 +27,9 @@ class Post(NamedTuple):
     """Which step after the first this brings."""
     course: str = ""
     """`> <queue>`: it has been brought there, and this only tells the queue where the chain began; else empty."""
+    source: str = ""
+    """Which run of the last step brings the chain's end, by queue and entry: one that dies before it is settled is run
+    again and brings it once more, a dead letter that is replayed brings another."""
 
 
 class Kin(NamedTuple):

@@ -80,6 +80,6 @@ async def _post(link: Link, post: Post, claim_ms: int) -> str:
     ttl_ms = int(post.result_ttl_s * 1000)
     said = (post.id, post.message, post.outcome, ttl_ms, post.reply_to or b"")
     head = (keys.prefix(post.queue), claim_ms)
-    tail = (post.chain, keys.SEEN_MS, post.number, post.course, post.signature)
+    tail = (post.chain, keys.SEEN_MS, post.number, post.course, post.signature, post.source)
     reply: bytes = await scripts.POST.call(link, (keys.stream(post.queue),), *head, *said, *tail)
     return reply.decode(errors="replace")

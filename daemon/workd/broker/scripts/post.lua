@@ -6,14 +6,14 @@
 --       4 the next step's message, or ''  5 the chain's outcome, or ''  6 ms to keep the outcome  7 reply_to
 --       8 the chain's name in this queue  9 ms that `seen` is kept after the outcome
 --       10 the next step's number  11 '> queue': the next step is there, and nothing is enqueued here; else ''
---       12 the message's signature, or ''
+--       12 the message's signature, or ''  13 whose end it is that ends the chain: queue and entry of its last step
 --
 -- Returns '' when it is done, else what is in its way.
 --
 -- Invariant: twice is as good as once. A step is claimed under its id, which its place in the chain gives, in the script
--- that enqueues it; a claim that is there means that it was enqueued before. No lease is looked up, since the caller's is
--- another queue's, in another slot: it has asked there before, and settles there afterwards. Of a key of another type
--- nothing is overwritten.
+-- that enqueues it; a claim that is there means that it was enqueued before. An outcome is told once for each entry of the
+-- last step: `posted:<chain>` says which. No lease is looked up, since the caller's is another queue's, in another slot: it
+-- has asked there before, and settles there afterwards. Of a key of another type nothing is overwritten.
 
 local stream, prefix, claim_ms, id = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local message, outcome, ttl_ms, reply_to, chain, seen_ms = ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
@@ -50,12 +50,15 @@ if message ~= '' then
   return ''
 end
 
+local posted = prefix .. 'posted:' .. chain
+if ARGV[13] ~= '' and redis.pcall('GET', posted) == ARGV[13] then return '' end
 if ttl_ms ~= '0' then
   local result = prefix .. 'result:' .. id
   local wrong = problem(result, redis.pcall('SET', result, outcome, 'PX', ttl_ms, 'GET'))
   if wrong then return wrong end
 end
 if reply_to ~= '' then redis.pcall('XADD', prefix .. 'reply:' .. reply_to, 'NOMKSTREAM', '*', 'm', outcome) end
+if ARGV[13] ~= '' then redis.pcall('SET', posted, ARGV[13], 'PX', seen_ms, 'GET') end
 local cancel = prefix .. 'cancel:' .. chain
 redis.pcall('SET', whole, 'done', 'PX', seen_ms, 'GET')
 if type(redis.pcall('GET', cancel)) == 'string' then redis.call('DEL', cancel) end
