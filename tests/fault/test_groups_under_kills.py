@@ -97,12 +97,11 @@ def test_groups_and_chains_come_through_a_storm_of_kills(queue: FaultQueue, star
     ids = enqueue(queue.client, members(3_000), REPLIES)
     chains = {five_steps(queue, number): number for number in range(200)}
     until, kills = time.monotonic() + 10, 0
-    while time.monotonic() < until and not queue.outcomes(GROUP):
+    while kills <= 3 or (time.monotonic() < until and not queue.outcomes(GROUP)):
         daemon = start_daemon(**settings)
         time.sleep(dice.uniform(0.0, 0.3))
         daemon.kill()
         kills += 1
-    assert kills > 3
     start_daemon(**settings)
 
     queue.all_ended(ids, timeout_s=60)
