@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.deployed import DEPLOY, ROOT, instructions
-from support.servers import free_port
+from support.ports import free_port
 from support.waiting import eventually
 from workd import Client
 

@@ -11,7 +11,8 @@ import pytest
 
 from support.daemons import DaemonProcess
 from support.languages import LANGUAGES, PRODUCERS, Producer, producer
-from support.servers import Server, free_port, valkey_binary
+from support.ports import free_port
+from support.servers import Server, valkey_binary
 from workd import wire
 from workd.broker import keys
 

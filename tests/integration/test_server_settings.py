@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.daemons import DaemonProcess
+from support.ports import free_port
 from support.scripted_server import ScriptedServer
-from support.servers import DEBIAN_REDIS, Server, free_port, valkey_binary
+from support.servers import DEBIAN_REDIS, Server, valkey_binary
 from workd.broker.session import Session
 from workd.consumer import REDIS_TROUBLE, SETTING_TROUBLE
 from workd.errors import BrokerError, BrokerUnavailableError

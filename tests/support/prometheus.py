@@ -9,7 +9,7 @@ import subprocess
 import urllib.parse
 from typing import TYPE_CHECKING, Any, Self
 
-from support.servers import free_port
+from support.ports import free_port
 from support.waiting import eventually
 
 if TYPE_CHECKING:

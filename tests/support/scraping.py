@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.servers import free_port
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from support.servers import DEBIAN_REDIS, Server, free_port
+from support.ports import free_port
+from support.servers import DEBIAN_REDIS, Server
 from support.waiting import eventually
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from support.servers import DEBIAN_REDIS, Server, free_port
+from support.ports import free_port
+from support.servers import DEBIAN_REDIS, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
