@@ -168,7 +168,7 @@ class Gate:
         for (queue, entry_id), task in list(self.permits.items()):
             if not self._books[queue].knows(entry_id):
                 del self.permits[queue, entry_id]
-                self._line(queue, task).ended.append(entry_id)
+                self._line(queue, task).end(entry_id, self._loop.time())
                 self._wakes[queue].set()
 
     def is_awaited(self, flight: Flight) -> bool:
@@ -226,13 +226,14 @@ class Gate:
                 self._owner.room_changed.set()
 
     def _next_s(self, queues: Sequence[str]) -> float | None:
-        """Return when the next token is there; None if there is nothing to wait for but a call of `note_room`."""
+        """Return when there is something to ask by itself; None if there is nothing to wait for but a wake."""
+        now, has_room = self._loop.time(), self._pool.capacity().free > 0
+        lines = [line for line in self._lines.values() if line.queue in queues]
         open_queues = self.open_queues(queues)
-        next_at = min((line.next_at for line in self._lines.values() if line.queue in open_queues), default=math.inf)
-        left_s = next_at - self._loop.time()
-        if next_at == math.inf or (left_s <= 0 and self._pool.capacity().free <= 0):
-            return None
-        return max(0.0, left_s)
+        tokens = [line.next_at for line in lines if line.queue in open_queues]
+        due = [line.give_back_at for line in lines] + [at for at in tokens if at > now or has_room]
+        next_at = min(due, default=math.inf)
+        return None if next_at == math.inf else max(0.0, next_at - now)
 
     async def _ask(self, session: Session, line: Line) -> None:
         """Make one call for a task."""
@@ -246,7 +247,7 @@ class Gate:
         asking, unstarted = self._next_of(line.asking), self._next_of(line.unstarted)
         if line.asking or line.unstarted:
             self._wakes[line.queue].set()  # it was more than one call takes
-        ended, verify, line.ended, line.verify = tuple(line.ended), line.verify, [], False
+        ended, verify, line.verify = line.take_ended(), line.verify, False
         room = 0 if self._pauses.holds_up(line.queue) else max(0, self._pool.capacity().free - len(asking))
         unused, line.unused = line.unused, 0  # lost with a call that breaks: one too many is worse than one too few
         ids = _ids(unstarted), _ids(asking)
@@ -254,7 +255,9 @@ class Gate:
         try:
             reply = await session.permit(line.queue, ask)
         except BaseException:
-            line.asking[:0], line.unstarted[:0], line.ended[:0] = asking, unstarted, ended
+            line.asking[:0], line.unstarted[:0] = asking, unstarted
+            for entry_id in ended:
+                line.end(entry_id, self._loop.time())
             raise
         if reply.fenced:
             line.asking[:0], line.unstarted[:0] = asking, unstarted  # the session ends; those are looked after next

@@ -34,6 +34,7 @@ class Line:
     unstarted: list[Flight] = field(default_factory=list)  # they had a permit and found no worker
     unused: int = 0  # tokens of jobs that ended before they could start
     ended: list[str] = field(default_factory=list)  # entries that gave up their permit
+    give_back_at: float = math.inf  # loop time at which these are told by themselves, if nothing is asked before
     others_wait: bool = False  # as far as we know
     verify: bool = False  # somebody saw jobs waiting: are all permits in use?
     more: bool = False  # others that wait could run now, if we had room
@@ -47,6 +48,8 @@ class Line:
         """
         was_due = room > 0 and now >= self.next_at
         self.others_wait, self.more, self.next_at = reply.others_wait, reply.more > 0, math.inf
+        if self.ended and not self.more:
+            self.give_back_at = now
         if reply.taken:
             self.misses = 0
         elif was_due:
@@ -56,14 +59,30 @@ class Line:
             late_s = TOGETHER_S * (2.0**self.misses - 1)
             self.next_at = now + reply.next_in_s + min(TOGETHER_S, saved_s / 2) + late_s
 
+    def end(self, entry_id: str, now: float) -> None:
+        """Have the permit of a job given back: at once where others wait for it, else with the next question.
+
+        Where more could run than do, nobody waits for this one, and a call for itself alone would be a third of what a
+        short job costs Redis.
+        """
+        self.ended.append(entry_id)
+        self.give_back_at = min(self.give_back_at, now + TOGETHER_S) if self.more else now
+
+    def take_ended(self) -> tuple[str, ...]:
+        """Return the entries whose permits the next call gives back."""
+        ended, self.ended, self.give_back_at = tuple(self.ended), [], math.inf
+        return ended
+
     def put_off(self, until: float) -> None:
         """Look for those that wait no sooner than that: what stands in their way is nothing that we can wait out."""
         self.more, self.next_at = False, until
 
     def is_due(self, now: float, room: int) -> bool:
         """Say whether there is something to ask."""
-        return bool(self.asking or self.unstarted or self.ended or self.unused or self.verify) or (
-            room > 0 and self.is_hungry(now)
+        return (
+            bool(self.asking or self.unstarted or self.unused or self.verify)
+            or now >= self.give_back_at
+            or (room > 0 and self.is_hungry(now))
         )
 
     def is_hungry(self, now: float) -> bool:

@@ -218,5 +218,4 @@ def test_thousands_that_wait_cost_a_few_scripts_each(queue: FaultQueue, start: S
     start()
     eventually(lambda: queue.client.xlen(keys.stream(QUEUE)) == 0, timeout_s=60)
     stats = queue.client.info("commandstats")
-    # One each where they come in batches; on a busy machine each is settled, gives its permit back and asks by itself.
-    assert stats["cmdstat_evalsha"]["calls"] <= 5 * count
+    assert stats["cmdstat_evalsha"]["calls"] <= 3 * count

@@ -180,6 +180,34 @@ async def test_the_end_of_a_job_gives_its_permit_back_and_takes_who_waits_if_the
     await finished(running, world)
 
 
+async def test_a_permit_that_nobody_waits_for_is_given_back_with_the_next_question(world: World) -> None:
+    session = FakeSession(PermitReply(answers=(RUN,), others_wait=True, more=2), PermitReply(others_wait=True))
+    world.arrive(flight("1-0"))
+    world.free = 0
+    running = world.run(session)
+    await world.until_asked(session)
+    world.books[QUEUE].close("1-0")
+    world.gate.note_ended()
+    for _ in range(20):  # more turns than a question takes, in less time than it is put off
+        await asyncio.sleep(0)
+    assert len(session.asked) == 1
+    await world.until_asked(session, 2)  # by itself, a moment later: others may need it by then
+    assert session.asked[1].ended == ("1-0",)
+    await finished(running, world)
+
+
+def test_a_permit_that_others_wait_for_is_given_back_at_once() -> None:
+    line = Line(QUEUE, "square", Limit(2), more=True)
+    line.end("1-0", now=5.0)
+    assert not line.is_due(5.0, room=0)
+    assert line.is_due(5.0 + lines.TOGETHER_S, room=0)
+    line.note(PermitReply(others_wait=True), now=5.01, room=0)
+    assert line.is_due(5.01, room=0)
+    assert (line.take_ended(), line.is_due(9.0, room=0)) == (("1-0",), False)
+    line.end("2-0", now=9.0)
+    assert line.is_due(9.0, room=0)
+
+
 async def test_what_broke_off_is_asked_again_by_the_next_session(world: World) -> None:
     world.arrive(flight("1-0"))
     for error in (BrokerUnavailableError("gone"), PermitReply(fenced=True)):
