@@ -6,7 +6,7 @@ import json
 import shlex
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from support.waiting import eventually
 
@@ -36,8 +36,22 @@ class Machine(ABC):
         """Run one command to its end."""
 
     @abstractmethod
+    def start(self) -> Self:
+        """Boot it; returns when commands can be run."""
+
+    @abstractmethod
     def stop(self) -> None:
         """End the machine and remove what it left; safe twice."""
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def run(self, *argv: str, stdin: str = "", timeout_s: float = TIMEOUT_S) -> str:
         """Run a command that has to succeed; return what it printed."""

@@ -118,16 +118,6 @@ class Container(Machine):
         self._console.unlink()
         self._place.rmdir()
 
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def _booted(self) -> int:
         """Wait for the container's init and return its pid out here."""
         found = eventually(self._find_init, TIMEOUT_S)

@@ -117,16 +117,6 @@ class VirtualMachine(Machine):
         ]
         return "\n".join(texts)[-4000:]
 
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
     def _command(self) -> list[str]:
         return [
             *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", str(MEMORY_MIB)),
