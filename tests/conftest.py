@@ -120,9 +120,10 @@ def _require_debian_redis() -> None:
 
 
 def emptied(server: Server) -> Server:
-    """Remove all data and settings that an earlier test may have left."""
+    """Remove all data, settings and counts that an earlier test may have left."""
     with server.client() as client:
         client.flushall()
         client.script_flush()
         client.config_set("maxmemory", 0)
+        client.config_resetstat()
     return server

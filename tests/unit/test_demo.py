@@ -1,10 +1,12 @@
 import importlib.util
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from urllib.request import urlopen
 
@@ -12,6 +14,7 @@ import pytest
 
 from workd.cli import app, demo
 from workd.demo import victim
+from workd.demo.interrupts import Interrupts
 from workd.demo.site import Site, title
 from workd.demo.tally import DemoError, Tally
 from workd.exits import Exit
@@ -59,6 +62,28 @@ def test_a_tally_that_is_as_promised_passes() -> None:
 def test_whatever_differs_is_named(tally: Tally, reason: str) -> None:
     with pytest.raises(DemoError, match=reason):
         tally.check(3, KILLED)
+
+
+def test_no_signal_cuts_the_start_of_a_thread_short() -> None:
+    steps: list[str] = []
+
+    @contextmanager
+    def threads() -> Iterator[None]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        steps.append("begun")
+        try:
+            yield
+        finally:
+            steps.append("ended")
+
+    interrupts = Interrupts()
+    with (
+        interrupts.listening(60, lambda: DemoError("too late")),
+        pytest.raises(KeyboardInterrupt),
+        interrupts.entered(threads()),
+    ):
+        steps.append("used")
+    assert steps == ["begun", "ended"]
 
 
 def test_the_process_at_the_other_end_of_a_connection_is_found_among_descendants_only() -> None:

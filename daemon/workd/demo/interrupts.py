@@ -1,19 +1,21 @@
 """The signals that can end the demo, each turned into an exception in the main thread.
 
 Ctrl-C, SIGTERM and SIGHUP become KeyboardInterrupt; a child that failed and a demo that does not come to an end become
-`DemoError`. An exception between the start of a process and the note that it was started would leave it behind, so
-such places are `held`: what comes meanwhile is raised after them.
+`DemoError`. An exception between the start of a process and the note that it was started would leave it behind, and
+one in the middle of a thread's start breaks that thread, so such places are `held`: what comes is raised after them.
 """
 
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
+Value = TypeVar("Value")
 _ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _OURS: Final = (*_ENDING, signal.SIGALRM, signal.SIGCHLD)
 
@@ -58,6 +60,14 @@ class Interrupts:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             raise waiting
+
+    @contextmanager
+    def entered(self, context: AbstractContextManager[Value]) -> Iterator[Value]:
+        """Enter something that starts threads, and leave it, but raise nothing in the middle of its start."""
+        with ExitStack() as stack:
+            with self.held():
+                value = stack.enter_context(context)
+            yield value
 
     def ignore(self) -> None:
         """Be deaf from here on: what was started is put away, and that must not be cut short."""

@@ -60,7 +60,7 @@ def run(stage: Stage, screen: Screen) -> None:
         for runner in runners:
             if runner.report.readline().strip() != READY:
                 raise DemoError(f"the demo failed: {runner.way} did not start")
-        with screen.bars(dict.fromkeys(WAYS, len(NUMBERS))) as bars:
+        with stage.entered(screen.bars(dict.fromkeys(WAYS, len(NUMBERS)))) as bars:
             for runner in runners:
                 _go(runner)
             while any(runner.process.poll() is None for runner in runners):

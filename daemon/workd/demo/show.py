@@ -101,7 +101,7 @@ def _start(stage: Stage, screen: Screen, stack: ExitStack) -> Scene:
     took_s = time.monotonic() - began_s
     screen.say(f"workd run {MODULE} --workers {WORKERS}: pid {daemon.pid}, ready {took_s:.1f} s after the start")
     screen.heading("1. f(x) sleeps 2 seconds and prints x*x, for 1, 2, 3, 4: four ways at once")
-    site = stack.enter_context(Site())
+    site = stack.enter_context(stage.entered(Site()))
     client = stack.enter_context(Client(stage.url))
     return Scene(stage, screen, store, daemon, site, client)
 
@@ -116,7 +116,7 @@ def _work(scene: Scene, chores: Chores) -> str:
     scene.screen.heading(f"2. {total} real jobs through Redis and the daemon")
     began_s = time.monotonic()
     todo = chores.enqueue(scene.client)
-    with scene.screen.bars(dict.fromkeys(KINDS, chores.count)) as bars:
+    with scene.stage.entered(scene.screen.bars(dict.fromkeys(KINDS, chores.count))) as bars:
         held, killed = _run_through(scene, todo, gate, bars)
     chores.check([(chore, chore.handle.outcome()) for chore in todo])
     again = held.handle.outcome()

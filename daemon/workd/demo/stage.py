@@ -28,9 +28,9 @@ from workd.demo.tally import DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import ExitStack
+    from contextlib import AbstractContextManager, ExitStack
 
-    from workd.demo.interrupts import Interrupts
+    from workd.demo.interrupts import Interrupts, Value
 
 WORKERS = 4
 MODULE = "workd_tasks.samples"
@@ -109,6 +109,10 @@ class Stage:
             return []
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
         return [f"{path.name}: {line}" for line in lines]
+
+    def entered(self, context: AbstractContextManager[Value]) -> AbstractContextManager[Value]:
+        """Return something that starts threads, such that no signal cuts its start short."""
+        return self._interrupts.entered(context)
 
     def failure(self) -> DemoError | None:
         """Return an error if a process has failed, so that nobody waits for what will not come. Safe in a handler."""
