@@ -170,7 +170,7 @@ async def test_tls_that_stalls_after_a_slow_connection_costs_one_deadline(
             began = time.monotonic()
             with pytest.raises(ServerUnavailableError, match="was not sent"):
                 await client.call("enqueue", "square", 4)
-            assert time.monotonic() - began < 4.2
+            assert time.monotonic() - began < 5.5  # two would be six
 
 
 @both

@@ -126,8 +126,8 @@ async def test_what_waits_behind_coroutines_goes_to_a_worker_that_is_free(tmp_pa
 
 async def test_a_job_that_waits_behind_coroutines_has_all_its_time_when_it_runs(tmp_path: Path) -> None:
     async with daemon_pool(tmp_path, TASKS + COROUTINES) as owner:
-        late = submit(owner, "linger", str(tmp_path / "never"), concurrency=9, timeout_s=1.0)
-        plain = submit(owner, "plain", timeout_s=0.5)  # less than it waits, more than it needs
+        late = submit(owner, "linger", str(tmp_path / "never"), concurrency=9, timeout_s=3.0)
+        plain = submit(owner, "plain", timeout_s=1.5)  # less than it waits, more than it needs
         assert isinstance(await late, TimedOut)
         assert isinstance(await plain, int)
         assert owner.pool.endings.deaths == 1

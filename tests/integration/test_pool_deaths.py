@@ -62,6 +62,7 @@ async def test_the_slot_is_full_again_within_200_ms_of_a_crash() -> None:
 
 async def test_a_death_tells_peak_memory_run_time_and_slot() -> None:
     async with running_pool(1) as owner:
+        started = time.monotonic()
         crash = owner.submit("sleep", 60)
         pid = only_pid(owner)
         await asyncio.sleep(0.2)
@@ -69,7 +70,7 @@ async def test_a_death_tells_peak_memory_run_time_and_slot() -> None:
         died = (await crash).died
         assert (died.pid, died.slot) == (pid, 0)
         assert 5_000_000 < died.peak_rss_bytes < 500_000_000
-        assert 0.2 <= died.ran_s < 2
+        assert 0.2 <= died.ran_s <= time.monotonic() - started
 
 
 async def test_an_idle_worker_that_is_killed_costs_nothing() -> None:
@@ -121,23 +122,23 @@ async def test_a_timeout_fires_whatever_the_worker_does(operation: tuple[object,
 async def test_a_timeout_starts_when_the_job_before_it_has_ended() -> None:
     async with running_pool(1) as owner:
         await asyncio.gather(*owner.submit_many([("sleep", 0.001)] * 40, timeout_s=5))
-        jobs = owner.submit_many([("sleep", 0.2)] * 4, timeout_s=0.4)
-        assert await asyncio.gather(*jobs) == [0.2] * 4
+        jobs = owner.submit_many([("sleep", 0.7)] * 4, timeout_s=2.5)
+        assert await asyncio.gather(*jobs) == [0.7] * 4
 
 
 async def test_what_waited_behind_a_job_that_timed_out_is_charged_nothing() -> None:
     async with running_pool(1) as owner:
         await asyncio.gather(*owner.submit_many([("sleep", 0.001)] * 40))
-        slow, *others = owner.submit_many([("sleep", 60), *[("sleep", 0.001)] * 20], timeout_s=0.3)
+        slow, *others = owner.submit_many([("sleep", 60), *[("sleep", 0.001)] * 20], timeout_s=1.0)
         assert isinstance(await slow, TimedOut)
         assert await asyncio.gather(*others) == [0.001] * 20
 
 
 async def test_a_timeout_does_not_fire_when_the_result_is_already_in_the_pipe() -> None:
     async with running_pool(1) as owner:
-        job = owner.submit("sleep", 0.1, timeout_s=0.2)
+        job = owner.submit("sleep", 0.1, timeout_s=1.0)
         await asyncio.sleep(0.01)
-        time.sleep(0.4)  # noqa: ASYNC251 - the supervisor was held up, by swapping for example
+        time.sleep(2.0)  # noqa: ASYNC251 - the supervisor was held up, by swapping for example
         owner.pool.watch._look()  # the timers come before the pipes
         assert owner.pool.slots[0].tenant is not None
         assert owner.pool.slots[0].tenant.kill_order is None
@@ -252,14 +253,14 @@ async def test_worker_and_forkserver_killed_at_once_cost_one_job() -> None:
 
 async def test_a_forkserver_that_hangs_delays_no_news_and_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workd.pool.boots.REAP_PATIENCE_S", 0.3)
-    async with running_pool(2, boot_timeout_s=5.0) as owner:
+    async with running_pool(2, boot_timeout_s=10.0) as owner:
         first = owner.pool.boots.forkserver_pid
         os.kill(first, signal.SIGSTOP)
         started = time.monotonic()
         how = await owner.submit("exit", 1)
         assert isinstance(how, Crashed)
         assert not how.died.status_known
-        assert time.monotonic() - started < 4  # the forkserver itself is given up after five
+        assert time.monotonic() - started < 9  # the forkserver itself is given up after ten
         assert await owner.submit("echo", 1) == 1
         await owner.until(lambda: all(slot.ready for slot in owner.pool.slots))
         assert owner.pool.boots.forkserver_pid != first

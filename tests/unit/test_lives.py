@@ -96,7 +96,7 @@ async def test_a_turn_that_comes_to_one_who_was_cancelled_is_given_on() -> None:
         await asyncio.sleep(0)
     cancelled.cancel()  # it has its turn, and does not know it yet
     await asyncio.wait({cancelled})
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 20)
     assert not turns._taken
 
 

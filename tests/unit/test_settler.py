@@ -90,7 +90,7 @@ async def test_what_ends_during_a_call_goes_with_the_next(desk: Desk) -> None:
         desk.put(2, 3)
         desk.put(4)
         session.open.set()
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert session.batches == [["1-0"], ["2-0", "3-0", "4-0"]]
 
 
@@ -98,12 +98,12 @@ async def test_after_a_call_the_next_waits_a_little_for_more(desk: Desk) -> None
     session = FakeSession()
     async with desk.run(session):
         desk.put(1)
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
         desk.put(2)
         for _ in range(10):
             await asyncio.sleep(0)
         desk.put(3)
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert session.batches == [["1-0"], ["2-0", "3-0"]]
 
 
@@ -118,9 +118,9 @@ async def test_nothing_is_waited_for_where_nothing_is_gained(
     monkeypatch.setattr(module, "PAUSE_S", 60.0)
     async with desk.run(FakeSession()):
         desk.put(1000)
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
         desk.put(*range(jobs), size=size, reply_to=reply_to)
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
 
 
 async def test_what_somebody_waits_for_hurries_though_it_was_too_much_for_the_call(
@@ -130,7 +130,7 @@ async def test_what_somebody_waits_for_hurries_though_it_was_too_much_for_the_ca
     desk.put(*range(MAX_BATCH_JOBS))
     desk.put(10_000, reply_to="me")
     async with desk.run(FakeSession()):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
 
 
 async def test_what_is_confirmed_leaves_the_book_and_makes_room(desk: Desk) -> None:
@@ -138,7 +138,7 @@ async def test_what_is_confirmed_leaves_the_book_and_makes_room(desk: Desk) -> N
         desk.put(1, 2)
         assert desk.settler.unsettled == 2
         assert desk.settler.unsettled_bytes == 20
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert not desk.book.flights
     assert (desk.settler.unsettled, desk.settler.unsettled_bytes, desk.settler.ended) == (0, 0, 2)
     assert desk.rooms == 1
@@ -150,7 +150,7 @@ async def test_batches_are_limited_in_jobs_and_in_bytes(desk: Desk) -> None:
     desk.put(10_001, 10_002, size=MAX_BATCH_BYTES * 2)  # too large for any batch: each goes alone
     desk.put(10_003, 10_004, size=MAX_BATCH_BYTES // 2)
     async with desk.run(session):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert [len(batch) for batch in session.batches] == [MAX_BATCH_JOBS, 1, 1, 1, 2]
 
 
@@ -165,7 +165,7 @@ async def test_a_batch_whose_answer_was_lost_is_sent_again_first_and_in_order(de
     assert desk.book.knows("1-0")
     session = FakeSession()
     async with desk.run(session):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert session.batches == [["1-0", "2-0", "3-0"]]
 
 
@@ -178,7 +178,7 @@ async def test_a_call_that_is_cut_off_counts_as_lost(desk: Desk) -> None:
     assert desk.settler.unsettled == 1
     session = FakeSession()
     async with desk.run(session):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert session.batches == [["1-0"]]
 
 
@@ -216,7 +216,7 @@ async def test_what_is_dropped_is_not_sent_and_not_counted(desk: Desk) -> None:
     assert (desk.settler.unsettled, desk.settler.unsettled_bytes) == (1, 10)
     session = FakeSession()
     async with desk.run(session):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert session.batches == [["3-0"]]
 
 
@@ -241,7 +241,7 @@ async def test_what_is_dropped_during_its_call_is_counted_once(desk: Desk) -> No
         desk.book.drop(["1-0", "2-0"])
         desk.settler.drop(QUEUE, jobs[:2])
         session.open.set()
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert (desk.settler.unsettled, desk.settler.unsettled_bytes, desk.settler.held) == (0, 0, 0)
 
 
@@ -250,7 +250,7 @@ async def test_the_earliest_due_time_and_lost_replies_are_noted(desk: Desk) -> N
     desk.settler.put(job, Readd("1-0", "1-0", b"message", entry().counters, 1000, due_ms=5))
     assert desk.settler.unsettled_bytes == len(b"message")
     async with desk.run(FakeSession(SettleReply(next_due_ms=5, lost_replies=2))):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
     assert desk.alarm._due_ms == 5
     assert desk.settler.lost_replies == 2
     assert desk.settler.ended == 0  # it goes on
@@ -259,5 +259,5 @@ async def test_the_earliest_due_time_and_lost_replies_are_noted(desk: Desk) -> N
 async def test_what_redis_refuses_holds_up_nobody_who_waits_for_the_end(desk: Desk) -> None:
     desk.put(1)
     async with desk.run(FakeSession(SettleReply(failed=(("1-0", "WRONGTYPE"),)))):
-        await asyncio.wait_for(desk.settler.wait_empty(), 1)
+        await asyncio.wait_for(desk.settler.wait_empty(), 20)
         assert (desk.settler.held, desk.settler.unsettled) == (1, 1)

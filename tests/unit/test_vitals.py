@@ -241,8 +241,8 @@ async def test_the_details_are_figures_from_memory(daemon: Daemon) -> None:
 async def test_a_change_ends_the_wait_early(daemon: Daemon) -> None:
     start = time.monotonic()
     asyncio.get_running_loop().call_later(0.02, daemon.dispatcher.state_changed.set)
-    await daemon.vitals.wait_change(5)
-    assert time.monotonic() - start < 4
+    await daemon.vitals.wait_change(20)
+    assert time.monotonic() - start < 10
     await daemon.vitals.wait_change(0.01)
 
 
