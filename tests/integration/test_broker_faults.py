@@ -1,6 +1,7 @@
 """What a real server can do to a session, and what must hold all the same."""
 
 import asyncio
+import select
 import time
 
 import pytest
@@ -21,6 +22,7 @@ from support.servers import Server, valkey_binary
 from support.stores import Store
 from workd.broker import keys
 from workd.broker.ops import Admit, Admitted, SettleReply
+from workd.broker.replies import Replies
 from workd.broker.session import Session
 from workd.errors import BrokerError, BrokerUnavailableError, SettingsError
 
@@ -90,9 +92,14 @@ async def test_a_cancelled_call_ends_those_that_wait_behind_and_before_it_on_its
 
 async def test_an_answer_that_comes_in_the_same_turn_as_its_deadline_costs_no_connection(real_store: Store) -> None:
     async with real_store.session() as session:
+        line = session._shared._line
+        assert isinstance(line, Replies)
+        connection = line._transport.get_extra_info("socket")
         call = asyncio.create_task(session._shared.call(b"PING", timeout_s=0.05))
         await asyncio.sleep(0)  # it has been sent
-        time.sleep(0.1)  # noqa: ASYNC251 - the loop is to find both, the answer and the end of the time
+        # The loop is to find both, the answer and the end of the time.
+        assert select.select([connection], [], [], 20)[0]
+        time.sleep(0.1)  # noqa: ASYNC251 - it is held up
         assert await call == b"PONG"
         await asyncio.sleep(0)
         await session.ping()

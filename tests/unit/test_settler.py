@@ -221,13 +221,13 @@ async def test_what_is_dropped_is_not_sent_and_not_counted(desk: Desk) -> None:
 
 
 async def test_what_is_held_can_be_dropped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "STUCK_RETRY_S", 0.02)
+    monkeypatch.setattr(module, "STUCK_RETRY_S", 0.5)
     session = FakeSession(SettleReply(failed=(("1-0", "OOM"),)))
     jobs = desk.put(1)
     async with desk.run(session):
-        await asyncio.sleep(0.005)
+        await eventually_async(lambda: session.batches)
         desk.settler.drop(QUEUE, jobs)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.7)
     assert session.batches == [["1-0"]]
     assert (desk.settler.unsettled, desk.settler.unsettled_bytes) == (0, 0)
 
