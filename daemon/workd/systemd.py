@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+STATUS_BYTES = 2048
+"""The longest line: systemd ignores a datagram of more than 4096 bytes as a whole, with the READY=1 that is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +103,10 @@ def _watchdog_s(usec: str, pid: str, me: int) -> float | None:
 
 
 def _status(text: str) -> tuple[str, ...]:
-    """Build the STATUS assignment; a line break in it would begin an assignment of its own."""
-    return (f"STATUS={' '.join(text.split())}",) if text else ()
+    """Build the STATUS assignment: one line, bounded, of nothing but text.
+
+    It may quote what somebody's code has raised. A line break would begin an assignment of its own; what has a zero
+    byte or is no UTF-8 is ignored by systemd, and half a surrogate pair could not even be sent.
+    """
+    line = "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
+    return (f"STATUS={line.encode()[:STATUS_BYTES].decode(errors='ignore')}",) if line else ()

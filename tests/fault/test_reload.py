@@ -119,7 +119,14 @@ def test_a_job_that_runs_ends_with_the_code_it_began_with_and_holds_up_nobody(
 
 
 @pytest.mark.parametrize(
-    "wrong", ["def (", "raise RuntimeError('no database')", "import nothing_of_that_name", "exit(3)"]
+    "wrong",
+    [
+        "def (",
+        "raise RuntimeError('no database')",
+        "import nothing_of_that_name",
+        "exit(3)",
+        "raise RuntimeError('half of a pair: \\ud800, a zero: \\0, and much: ' + '\\U0001f600' * 5000)",
+    ],
 )
 def test_code_that_does_not_load_changes_nothing_and_is_said(
     queue: FaultQueue, start: Start, code: ChangingCode, manager: NotifySocket, wrong: str

@@ -43,6 +43,18 @@ def test_the_manager_is_told_each_state(manager: tuple[str, socket.socket]) -> N
     ]
 
 
+@pytest.mark.parametrize("text", ["ö\U0001f600" * 100_000, "\ud800 \udcff", "a\0b\x1b[31m\u2028c", "\0"])
+def test_whatever_the_status_quotes_the_manager_takes_it(manager: tuple[str, socket.socket], text: str) -> None:
+    address, receiver = manager
+    assert Notifier.take({"NOTIFY_SOCKET": address}).ready(f"the reload failed: {text}")
+    said = receiver.recv(65_536)
+    assert len(said) < 4096, "systemd ignores what is longer"
+    first, _, second = said.decode().partition("\n")
+    assert first == "READY=1"
+    assert second.startswith("STATUS=the reload failed: ")
+    assert second.isprintable()
+
+
 def test_a_reload_begins_with_the_time_that_the_manager_compares(manager: tuple[str, socket.socket]) -> None:
     address, receiver = manager
     before_us = time.monotonic_ns() // 1000

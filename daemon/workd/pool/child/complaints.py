@@ -26,9 +26,14 @@ def complain(error: BaseException, module: str = "") -> dict[str, str]:
     words = ": ".join(filter(None, (type(error).__name__, str(error)[:_CAUSE_CHARS])))
     return {
         "module": getattr(error, "module", "") or module,
-        "cause": f"{words} ({place})" if place else words,
-        "traceback": "".join(traceback.format_exception(error))[-_TRACEBACK_CHARS:],
+        "cause": _encodable(f"{words} ({place})" if place else words),
+        "traceback": _encodable("".join(traceback.format_exception(error))[-_TRACEBACK_CHARS:]),
     }
+
+
+def _encodable(text: str) -> str:
+    """Write out halves of surrogate pairs, which a file name or somebody's data may bring: they could not be sent."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _is_ours(filename: str) -> bool:
