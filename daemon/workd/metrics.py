@@ -124,7 +124,8 @@ def _jobs(sources: Sources) -> Iterator[Metric]:
     running = held = 0
     for tenant in pool.tenants():
         held += len(tenant.jobs)
-        running += len(tenant.jobs) if tenant.shares is not None else bool(tenant.jobs)
+        shares = tenant.shares
+        running += bool(tenant.jobs) if shares is None else len(tenant.jobs) - (shares.tail is not None)
     yield _gauge("jobs_running", "Jobs that workers are on.", running)
     yield _gauge("jobs_buffered", "Jobs fetched and not begun.", held - running + len(pool.waiting))
     yield _gauge("jobs_unsettled", "Jobs whose end Redis has not confirmed.", settler.unsettled)
@@ -138,6 +139,7 @@ def _jobs(sources: Sources) -> Iterator[Metric]:
 
 def _tasks(by_task: Mapping[str, TaskTally]) -> Iterator[Metric]:
     """Yield a task's part of a family at a time, since a histogram has many lines."""
+    by_task = dict(by_task)  # a reload in the middle of a page brings new ones: those are for the next
     for task, tally in by_task.items():
         ended = _counter("jobs", "Jobs that have ended, by what they ended as.", labels=("task", "status"))
         for status, count in tally.ended.items():

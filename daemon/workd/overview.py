@@ -107,15 +107,17 @@ async def _workers(sources: Sources, now: float) -> list[dict[str, object]]:
 
 
 def _worker(tenant: Tenant, memory: Mapping[int, int], now: float) -> dict[str, object]:
-    jobs = list(islice(tenant.jobs.values(), SHOWN_JOBS))
-    running = jobs if tenant.shares is not None else jobs[:1]
+    shares = tenant.shares
+    running = list(islice(tenant.jobs.values(), 1 if shares is None else SHOWN_JOBS))
+    if shares is not None:  # what is to run alone after all these has not begun
+        running = [job for job in running if job is not shares.tail]
     return {
         "slot": tenant.slot.index,
         "pid": tenant.pid,
         "state": tenant.state.name.lower(),
         "rss_bytes": memory.get(tenant.pid, 0),
         "jobs_done": tenant.done,
-        "buffered": 0 if tenant.shares is not None else max(0, len(tenant.jobs) - 1),
+        "buffered": max(0, len(tenant.jobs) - 1) if shares is None else int(shares.tail is not None),
         "running": [_job(job, now - (job.since or tenant.head_since)) for job in running],
     }
 

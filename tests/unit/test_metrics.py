@@ -101,9 +101,15 @@ async def test_pool_and_connection_are_told_as_they_are(parts: Parts) -> None:
 
 
 async def test_a_job_that_shares_its_worker_runs_beside_the_others(parts: Parts) -> None:
-    parts.worker.shares = object()
+    parts.worker.shares = SimpleNamespace(tail=None)
     found = await samples(parts)
     assert (found["workd_jobs_running"], found["workd_jobs_buffered"]) == (2, 1)
+
+
+async def test_a_job_that_waits_for_a_shared_worker_to_be_alone_with_it_does_not_run(parts: Parts) -> None:
+    parts.worker.shares = SimpleNamespace(tail="buffered")
+    found = await samples(parts)
+    assert (found["workd_jobs_running"], found["workd_jobs_buffered"]) == (1, 2)
 
 
 async def test_buckets_add_up(parts: Parts) -> None:
@@ -190,6 +196,19 @@ async def test_a_page_of_many_tasks_leaves_the_loop_its_turns(parts: Parts, monk
         turns += 1
     assert turns > 400  # two parts for each task
     assert b'task="task-199"' in page.result()
+
+
+async def test_a_reload_in_the_middle_of_a_page_does_not_break_it(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "TURN_S", -math.inf)  # each family in a turn of its own
+    parts.tallies.know([f"task-{number}" for number in range(20)])
+    page = asyncio.ensure_future(parts.pages.metrics())
+    for number in range(200):
+        await asyncio.sleep(0)
+        parts.tallies.know([f"new-{number}"])
+    assert b'workd_retries_total{task="task-19"}' in await page
+    assert b'workd_retries_total{task="new-199"}' in await parts.pages.metrics()
 
 
 async def test_memory_is_read_in_turns(parts: Parts) -> None:
