@@ -99,6 +99,59 @@ def test_what_sending_raises_is_recorded_once(kept: InMemorySpanExporter) -> Non
     assert not span.status.is_ok
 
 
+class BrokenError(Exception):
+    """One that breaks whoever looks at it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def test_an_exception_without_a_text_stays_what_a_run_ends_with(kept: InMemorySpanExporter) -> None:
+    error = BrokenError()
+    run = _run_span(context_with(b"{}"))
+    next(run)
+    with pytest.raises(BrokenError) as raised:
+        run.throw(error)
+    assert raised.value is error
+    [span] = kept.get_finished_spans()
+    assert str((span.attributes or {})["error.type"]).endswith("BrokenError")
+    assert span.status.description == "BrokenError"
+    with pytest.raises(BrokenError), sending("resize", "images"):
+        raise error
+
+
+class BrokenProcessor(SimpleSpanProcessor):
+    """Somebody's own, which fails when a span begins, or when it ends."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__(InMemorySpanExporter())
+        self._when = when
+
+    def on_start(self, *_: Any, **__: Any) -> None:
+        if self._when == "start":
+            raise RuntimeError("no place")
+
+    def on_end(self, *_: Any) -> None:
+        if self._when == "end":
+            raise RuntimeError("no place")
+
+
+@pytest.mark.parametrize("when", ["start", "end"])
+def test_a_provider_that_fails_costs_spans_and_no_run(monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    made = TracerProvider()
+    made.add_span_processor(BrokenProcessor(when))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: made)
+    run = _run_span(context_with(b"{}", delivery=2))
+    next(run)
+    with pytest.raises(StopIteration):
+        run.send("value")
+    run = _run_span(context_with(b"{}", delivery=2))
+    next(run)
+    with pytest.raises(KeyError, match="mine"):
+        run.throw(KeyError("mine"))
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
 def test_a_redelivered_job_has_no_second_wait(kept: InMemorySpanExporter) -> None:
     for delivery in (1, 2):
         run = _run_span(context_with(b"{}", delivery=delivery, enqueued_at=1000.0))
@@ -137,9 +190,33 @@ def test_lines_have_the_ids_of_the_span_or_of_the_message(kept: InMemorySpanExpo
     assert ids_of(context_with(b'{"args":["no trace"]}')) == ids_of(None) == {}
 
 
-@pytest.mark.parametrize("said", [None, {}, {"traceparent": "rubbish"}, {"tracestate": "a=b"}])
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        {},
+        {"tracestate": "a=b"},
+        *(
+            {"traceparent": text}
+            for text in (
+                "rubbish",
+                "a-b-c-d",
+                f"{TRACEPARENT}\n",
+                TRACEPARENT.upper(),
+                f"ff{TRACEPARENT[2:]}",
+                f"00-{'0' * 32}-0123456789abcdef-01",
+                f"00-0123456789abcdef0123456789abcdef-{'0' * 16}-01",
+                f"00-{'a' * 1_000_000}-0123456789abcdef-01",
+            )
+        ),
+    ],
+)
 def test_a_trace_that_is_none_is_left_out(said: dict[str, str] | None) -> None:
     assert ids_in(said) == {}
+
+
+def test_a_later_version_of_a_trace_may_say_more() -> None:
+    assert ids_in({"traceparent": f"01{TRACEPARENT[2:]}-more"}) == ids_in({"traceparent": TRACEPARENT}) != {}
 
 
 def test_what_knows_the_trace_is_asked_for_each_line(monkeypatch: pytest.MonkeyPatch) -> None:

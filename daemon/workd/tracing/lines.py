@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from workd.tracing import names
@@ -12,7 +13,10 @@ if TYPE_CHECKING:
     from workd_tasks.context import Context
 
 _SIGN: Final = b'"traceparent"'
-_PARTS: Final = 4  # version, trace, parent, flags; later versions may have more
+_TRACEPARENT: Final = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.ASCII
+)
+"""Version, trace, parent, flags; later versions may have more. Source: W3C Trace Context, the header `traceparent`."""
 
 
 def ids_of(job: Context | None) -> dict[str, str]:
@@ -29,8 +33,6 @@ def ids_of(job: Context | None) -> dict[str, str]:
 
 
 def ids_in(trace: Mapping[Any, str] | None) -> dict[str, str]:
-    """Return the ids in a message's field `trace`: the span is its producer's."""
-    parts = (trace or {}).get("traceparent", "").split("-")
-    if len(parts) < _PARTS:
-        return {}
-    return {"trace_id": parts[1], "span_id": parts[2]}
+    """Return the ids in a message's field `trace`: the span is its producer's. What is none goes into no line."""
+    found = _TRACEPARENT.fullmatch((trace or {}).get("traceparent", ""))
+    return {"trace_id": found[1], "span_id": found[2]} if found is not None else {}

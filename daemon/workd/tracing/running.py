@@ -6,6 +6,7 @@ It is registered in workers where spans go somewhere, and nowhere else: all othe
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -49,8 +50,29 @@ def join_in() -> None:
 
 
 def _run_span(job: Context) -> Generator[None, Any, None]:
-    """Be in the span of a run; the span of the wait before it is made beforehand."""
+    """Be in the span of a run. A provider that fails costs the span, never the job."""
     from opentelemetry import context
+
+    span = token = None
+    with suppress(Exception):  # samplers and processors may be the user's own
+        span, around = _begin(job)
+        token = context.attach(around)
+    try:
+        yield
+    except BaseException as error:
+        with suppress(Exception):
+            _end(span, error)
+        raise
+    else:
+        with suppress(Exception):
+            _end(span)
+    finally:
+        if token is not None:
+            context.detach(token)
+
+
+def _begin(job: Context) -> tuple[Any, Any]:
+    """Make the span of the wait, and begin that of the run; return it with the context that it is current in."""
     from opentelemetry.trace import SpanKind, set_span_in_context
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -65,18 +87,18 @@ def _run_span(job: Context) -> Generator[None, Any, None]:
         waited.end(now_ns)
     more = {names.OPERATION_TYPE: "process", names.OPERATION_NAME: "run"}
     span = tracer.start_span(f"run {job.task}", parent, SpanKind.CONSUMER, facts | more, start_time=now_ns)
-    token = context.attach(set_span_in_context(span, parent))
+    return span, set_span_in_context(span, parent)
+
+
+def _end(span: Any, error: BaseException | None = None) -> None:
+    """End the span of a run, with what it raised if it did."""
+    if span is None:
+        return
     try:
-        yield
-    except BaseException as error:
-        span.set_attribute(names.OUTCOME, outcome_of(error))
-        if not isinstance(error, Retry):  # which a task says on purpose
+        span.set_attribute(names.OUTCOME, "succeeded" if error is None else outcome_of(error))
+        if error is not None and not isinstance(error, Retry):  # which a task says on purpose
             fail(span, error)
-        raise
-    else:
-        span.set_attribute(names.OUTCOME, "succeeded")
     finally:
-        context.detach(token)
         span.end()
 
 

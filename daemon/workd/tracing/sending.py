@@ -74,11 +74,14 @@ def sending(task: str, queue: str, count: int = 1) -> Iterator[Sent]:
 
 
 def fail(span: Any, error: BaseException) -> None:
-    """Record in a span what it ended with."""
+    """Record in a span what it ended with, as far as that can be told: exceptions have code of their own."""
     from opentelemetry.trace import Status, StatusCode
 
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    span.record_exception(error)
+    text = kind.__name__
     span.set_attribute(names.ERROR_TYPE, name)
-    span.set_status(Status(StatusCode.ERROR, f"{kind.__name__}: {error}"))
+    with contextlib.suppress(Exception):  # a `__str__` that raises, most likely
+        text = f"{text}: {error}"
+        span.record_exception(error)
+    span.set_status(Status(StatusCode.ERROR, text))
