@@ -98,7 +98,11 @@ def configure(level: str = "info", fmt: LogFormat = "auto", *, of_tasks: bool = 
         cache_logger_on_first_use=False,  # a cached logger would keep the format of an earlier call
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), structlog.stdlib.add_logger_name, *first],
+        foreign_pre_chain=[
+            facts.spare_extras(structlog.stdlib.ExtraAdder()),
+            structlog.stdlib.add_logger_name,
+            *first,
+        ],
         processors=[_without_meta, *last],
     )
     handler = _Handler()
@@ -222,6 +226,7 @@ def _first() -> list[Processor]:
     """List the processors that every logged line passes at first; what a line says itself wins."""
     note: list[Processor] = [facts.note_own] if _state.format == "journal" else []
     return [
+        facts.spare_names,
         *note,
         structlog.contextvars.merge_contextvars,
         facts.add_job,

@@ -79,6 +79,32 @@ def test_lines_of_a_task_name_its_job_whoever_writes_them(capsys: pytest.Capture
     assert "job_id" not in outside
 
 
+def test_fields_with_the_names_of_a_lines_own_take_nothing_from_it(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    extra = {"event": "signup", "level": 3, "timestamp": "noon", "logger": "mine", "_record": 1, "size": 4}
+    logging.getLogger("a.library").warning("somebody\nsigned up", extra=extra)
+    structlog.get_logger().info("and", level=5, timestamp=0)
+    by_logging, by_structlog = lines(capsys)
+    timestamps = [by_logging.pop("timestamp"), by_structlog.pop("timestamp")]
+    assert all(str(one).endswith("Z") for one in timestamps)
+    assert by_logging == {
+        "level": "warning", "event": "somebody\nsigned up", "logger": "a.library",
+        "event_": "signup", "level_": 3, "timestamp_": "noon", "logger_": "mine", "_record_": 1, "size": 4,
+    }  # fmt: skip
+    assert by_structlog == {"level": "info", "event": "and", "level_": 5, "timestamp_": 0}
+
+
+def test_in_the_journal_too_a_record_keeps_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries: list[bytes] = []
+    monkeypatch.setattr(log._journal, "write", entries.append)
+    log.configure("info", "journal")
+    logging.getLogger("a.library").warning("full", extra={"event": "disk", "level": 3})
+    (entry,) = entries
+    fields = dict(one.split(b"=", 1) for one in entry.splitlines())
+    assert fields[b"MESSAGE"] == b"full event_=disk level_=3"
+    assert (fields[b"PRIORITY"], fields[b"LEVEL"], fields[b"EVENT"]) == (b"4", b"3", b"disk")
+
+
 def test_what_a_line_says_itself_wins(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "json", pid=7)
     structlog.get_logger().info("worker died", pid=8)

@@ -24,6 +24,33 @@ trace_ids: Final[list[Callable[[Context | None], dict[str, str]]]] = []
 """What knows the trace that a line belongs to, if anything does: see `workd.tracing`."""
 
 
+_OURS: Final = ("timestamp", "level")
+_OURS_IN_RECORDS: Final = frozenset({"event", "logger", "_record", "_from_structlog"})
+
+
+def spare_names(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """Give fields whose names a line has for itself an underscore more, so that neither is lost; to be called first."""
+    for name in _OURS:
+        if name in event:
+            event[f"{name}_"] = event.pop(name)
+    return event
+
+
+def spare_extras(add: Callable[[Any, str, EventDict], EventDict]) -> Callable[[Any, str, EventDict], EventDict]:
+    """Do the same for what a record of logging has as `extra`; `add` is what takes it out of the record."""
+
+    def add_extras(logger: Any, method: str, event: EventDict) -> EventDict:
+        record = event["_record"]
+        found = add(logger, method, {"_record": record})
+        if found["_record"] is record:
+            del found["_record"]
+        for name, value in found.items():
+            event[f"{name}_" if name in _OURS_IN_RECORDS else name] = value
+        return event
+
+    return add_extras
+
+
 def add_bound(_logger: Any, _method: str, event: EventDict) -> EventDict:
     """Say which process it is."""
     for name, value in bound.items():
