@@ -1,6 +1,7 @@
 """Passwords and keys are in no line."""
 
 import json
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_a_secret_is_hidden_in_each_spelling() -> None:
         assert "ss" not in hidden
         assert hidden.startswith("login with ")
         assert hidden.endswith(" failed")
+
+
+@pytest.mark.parametrize(
+    "plain", ["it's s3cret", 's3cret"\\', "\n\t's3cret\"", "s3cr\u00e9t, s3cr\u00e9t", "+ s3cret /"]
+)
+def test_a_secret_is_hidden_however_often_it_is_quoted(plain: str) -> None:
+    mask = Mask()
+    mask.hide([quote(plain, safe="")])
+    error = ValueError(f"""isn't a "URL": {plain}""")
+    outer = RuntimeError(f"no connection: {error!r}")
+    for said in (quote_plus(plain), f"{plain.encode()!r}", str(error), repr(error), repr(outer), repr([plain, error])):
+        for line in (said, json.dumps(said), json.dumps(said, ensure_ascii=False)):
+            hidden = mask.apply(f"<{line}>")
+            assert "***" in hidden
+            assert "s3cr" not in hidden
 
 
 def test_short_words_are_left_alone() -> None:

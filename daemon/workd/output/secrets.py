@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LEAST_CHARS: Final = 4
 HIDDEN: Final = "***"
+_QUOTED_IN_QUOTED: Final = 3
+"""Levels of escapes: an exception may show a text in quotes, another one shows that exception, and a line is JSON."""
 
 
 class Mask:
@@ -30,8 +32,7 @@ class Mask:
         for secret in secrets:
             for plain in {secret, unquote(secret)}:
                 if len(plain) >= LEAST_CHARS:
-                    found |= {plain, quote(plain, safe=""), json.dumps(plain)[1:-1], repr(plain)[1:-1]}
-                    found.add(json.dumps(plain, ensure_ascii=False)[1:-1])
+                    found |= _spellings(plain)
         self._spellings = sorted(found, key=len, reverse=True)  # the longest first: one may be part of another
 
     def apply(self, line: str) -> str:
@@ -40,6 +41,17 @@ class Mask:
             if spelling in line:
                 line = line.replace(spelling, HIDDEN)
         return line
+
+
+def _spellings(plain: str) -> set[str]:
+    """Return how a text may stand in a line: as it is, in a URL, in quotes, and all that in quotes. Mostly one way."""
+    found = {plain, quote(plain, safe=""), quote_plus(plain), quote(plain, safe="").lower()}
+    for _ in range(_QUOTED_IN_QUOTED):
+        for one in list(found):
+            found |= {json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1]}
+            raw, both = one.encode(), "'\""  # Python escapes a quote where the whole text has both kinds
+            found |= {repr(one)[1:-1], repr(one + both)[1:-4], repr(raw)[2:-1], repr(raw + both.encode())[2:-4]}
+    return found
 
 
 def passwords_in(url: str) -> list[str]:
