@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import threading
+from typing import Any
 
 import pytest
 
 from workd.pool import board, processes
 from workd.pool.child import stacks
-from workd.pool.xray import parse
+from workd.pool.xray import _Said, parse
 
 TWO_THREADS = """Thread 0x00007f0000000700 (most recent call first):
   File "/app/net.py", line 12 in wait
@@ -113,3 +114,17 @@ def test_the_answer_of_a_worker_is_bounded_however_deep_and_many_its_stacks_are(
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.parametrize("name", ["\udc80 of a file name", "\ud83d\ude00", 'a "quoted"\nü', 5])
+def test_a_worker_can_answer_whatever_its_threads_are_called(name: Any) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread._name = name  # type: ignore[attr-defined]  # as subclasses do
+    thread.start()
+    try:
+        said = _Said.model_validate_json(stacks.as_json(stacks.describe(None)))
+        assert str(name).encode(errors="replace").decode() in [stack.name for stack in said.stacks]
+    finally:
+        stop.set()
+        thread.join()

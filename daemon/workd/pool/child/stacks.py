@@ -69,7 +69,9 @@ def as_json(stacks: list[dict[str, Any]]) -> bytes:
     places: dict[Place, int] = {}
     for stack in stacks:
         stack["frames"] = [places.setdefault(place, len(places)) for place in stack["frames"]]
-    return json.dumps({"places": list(places), "stacks": stacks}, separators=(",", ":")).encode()
+    said = {"places": list(places), "stacks": stacks}
+    # Half a surrogate pair, as in names of files that are no UTF-8, is not JSON that anybody else reads.
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
 
 
 def describe(interrupted: FrameType | None, left: int = _ALL_FRAMES) -> list[dict[str, Any]]:
@@ -94,7 +96,7 @@ def describe(interrupted: FrameType | None, left: int = _ALL_FRAMES) -> list[dic
 
 def _stack(kind: str, name: str, frames: list[Place]) -> dict[str, Any]:
     """Return what one stack is: kind, name, frames (file, line, function), innermost first."""
-    return {"kind": kind, "name": name[:_NAME_CHARS], "frames": frames}
+    return {"kind": kind, "name": str(name)[:_NAME_CHARS], "frames": frames}  # a thread's may be set to anything
 
 
 def _thread_frames(frame: FrameType | None) -> list[Place]:
