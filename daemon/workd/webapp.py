@@ -31,6 +31,18 @@ PATIENCE_S: Final = 10.0
 MOST_CONNECTIONS: Final = 100
 """At the same time. For one more, the oldest is cut: it is mostly one that nobody uses, and a new one is a probe."""
 _HEADERS: Final = {"Cache-Control": "no-store"}
+_NO_REQUEST: Final = b'{"error":"this is no HTTP request"}'
+_REFUSAL: Final = b"\r\n".join(
+    (
+        b"HTTP/1.1 400 Bad Request",
+        b"content-type: application/json",
+        b"cache-control: no-store",
+        b"content-length: %d" % len(_NO_REQUEST),
+        b"connection: close",
+        b"",
+        _NO_REQUEST,
+    )
+)
 
 _log = get_logger(__name__)
 _numbers = itertools.count(1)
@@ -103,6 +115,15 @@ class ImpatientProtocol(H11Protocol):
         """Wait for the next request."""
         super().on_response_complete()
         self._extend()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn's, which logs it
+        """Refuse what is no request, as JSON like all else; one before it whose body went wrong has no answer."""
+        before = self.cycle
+        if before is None or before.response_complete or not before.response_started:  # else an answer is on its way
+            self.transport.write(_REFUSAL)
+        if before is not None:
+            before.disconnected = True  # or its answer would be an error in our log, which is the client's
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count no more."""
