@@ -11,7 +11,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from workd.broker.ops import Bury, Finish, Readd
-from workd.pool.deaths import Killed, OverMemory, TimedOut
+from workd.pool.deaths import Killed, OverMemory, Suspected, TimedOut
 from workd.wire import DeadReason, Status
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workd.broker.entries import Entry
     from workd.clock import Clock
     from workd.flights import Flight
-    from workd.pool.deaths import Lost
+    from workd.pool.deaths import Lost, WorkerDied
 
 OTHER: Final = "other"
 """The label of all that is no task of the catalogue: unknown names, and messages that nobody can read."""
@@ -97,6 +97,7 @@ class Tallies:
         self._full_s = 0.0
         self._full_since: float | None = None
         self._waiting_for_room = 0
+        self._shared_death: tuple[WorkerDied, set[str]] | None = None  # the last one, and the tasks it was counted for
 
     def know(self, tasks: Iterable[str]) -> None:
         """Give each of these tasks a label of its own. What earlier ones have counted stays."""
@@ -152,9 +153,18 @@ class Tallies:
                 queue.handbacks += 1
 
     def lost(self, task: str, how: Lost) -> None:
-        """Count the death of a worker under a job."""
-        if (cause := cause_of(how)) is not None:
+        """Count the death of a worker under a job; one under several jobs of a task is still one."""
+        if (cause := cause_of(how)) is not None and not (isinstance(how, Suspected) and self._is_counted(task, how)):
             self.by_task.get(task, self.other).crashes[cause] += 1
+
+    def _is_counted(self, task: str, how: Suspected) -> bool:
+        """Say whether this death has been counted for the task; from now on it is. Its jobs come one after another."""
+        if self._shared_death is None or self._shared_death[0] is not how.died:
+            self._shared_death = how.died, set()
+        tasks = self._shared_death[1]
+        before = len(tasks)
+        tasks.add(task)
+        return len(tasks) == before
 
     # ── saturation ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -185,6 +185,18 @@ def test_each_death_has_a_cause_but_those_that_the_daemon_wanted(tallies: Tallie
     assert counted == ({} if cause is None else {cause: 1})
 
 
+def test_a_death_under_several_jobs_is_one_for_each_of_their_tasks(tallies: Tallies) -> None:
+    tallies.know(["resize"])
+    for worker in (died(), died()):
+        for task in ("square", "resize", "square", "square", "resize"):
+            tallies.lost(task, Suspected(4, worker))
+    assert [tallies.by_task[task].crashes["signal"] for task in ("square", "resize")] == [2, 2]
+    alone = died()
+    for _ in range(2):
+        tallies.lost("square", Crashed(alone))
+    assert tallies.by_task["square"].crashes["signal"] == 4
+
+
 def test_deliveries_count_by_queue(tallies: Tallies) -> None:
     entries = [flight().entry, flight().entry._replace(queue="images"), flight().entry]
     tallies.fetched(entries)
