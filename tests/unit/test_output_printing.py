@@ -94,6 +94,30 @@ def test_bytes_are_utf_8_also_in_pieces_and_what_is_none_is_escaped(said: Said, 
     assert [line for _, line, _ in said] == ["täglich", "\\xff", "\ud800"]
 
 
+def test_half_a_character_is_the_business_of_the_job_that_wrote_it(said: Said, out: printing.Stream) -> None:
+    one, other = Context("1-0", "resize"), Context("2-0", "resize")
+    for job in (one, other):
+        with running(job):
+            out.buffer.write("ä".encode()[:1])
+    for job in (one, other):
+        with running(job):
+            out.buffer.write("ä".encode()[1:] + b"\n\xf0\x9f")
+    with running(one):
+        print("!", file=out)
+    with running(other):
+        assert printing.open_lines
+        printing.end_job(other)
+    with running(other):
+        out.buffer.write(b"next\n")
+    assert said == [
+        ("stdout", "ä", "1-0"),
+        ("stdout", "ä", "2-0"),
+        ("stdout", "\\xf0\\x9f!", "1-0"),
+        ("stdout", "\\xf0\\x9f", "2-0"),
+        ("stdout", "next", "2-0"),
+    ]
+
+
 def test_of_a_progress_bar_the_last_state_is_said_and_no_more_than_that_is_kept(
     said: Said, out: printing.Stream
 ) -> None:

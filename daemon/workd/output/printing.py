@@ -41,22 +41,28 @@ sinks: Final = {"stdout": Sink(FdTarget(1, of_fd)), "stderr": Sink(FdTarget(2, o
 class _Open:
     """A line that has no end yet."""
 
-    __slots__ = ("chars", "parts", "whose")
+    __slots__ = ("chars", "half", "parts", "whose")
 
     def __init__(self, whose: Context | None) -> None:
         self.whose = whose
         self.parts: list[str] = []
         self.chars = 0
+        self.half = b""  # of a character: its rest is to come
 
     def add(self, text: str) -> None:
+        text = self.take_half().decode("utf-8", "backslashreplace") + text
         if "\r" in text:
             self.parts, text = [], _last_state("".join((*self.parts, text)))
             self.chars = 0
         self.parts.append(text)
         self.chars += len(text)
 
+    def take_half(self) -> bytes:
+        half, self.half = self.half, b""
+        return half
+
     def text(self) -> str:
-        return "".join(self.parts)
+        return "".join((*self.parts, self.half.decode("utf-8", "backslashreplace")))
 
 
 open_lines: Final[dict[tuple[str, int, int], _Open]] = {}
@@ -161,6 +167,16 @@ class Stream(io.TextIOBase):
             self._keep(key, whose, rest)
         return len(text)
 
+    def write_bytes(self, raw: bytes) -> None:
+        """Take bytes; of a character that is not whole yet, the next ones of the same job and thread are the rest."""
+        key = (self._stream, get_ident(), id(whose := job()))
+        line = open_lines.get(key)
+        decoder = _make_decoder("backslashreplace")
+        text = decoder.decode(raw if line is None else line.take_half() + raw)
+        self.write(text)
+        if half := decoder.getstate()[0]:
+            open_lines.setdefault(key, _Open(whose)).half = half
+
     def _keep(self, key: tuple[str, int, int], whose: Context | None, text: str) -> None:
         line = open_lines.setdefault(key, _Open(whose))
         line.add(text)
@@ -211,14 +227,10 @@ class _Bytes(io.BufferedIOBase):
     def __init__(self, of: Stream) -> None:
         super().__init__()
         self._of = of
-        self._decoders: dict[int, codecs.IncrementalDecoder] = {}  # by thread: they keep halves of characters
 
     def write(self, data: Buffer, /) -> int:
         raw = bytes(data)
-        decoder = self._decoders.get(get_ident())
-        if decoder is None:
-            decoder = self._decoders[get_ident()] = _make_decoder("backslashreplace")
-        self._of.write(decoder.decode(raw))
+        self._of.write_bytes(raw)
         return len(raw)
 
     def flush(self) -> None:
