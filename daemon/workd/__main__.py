@@ -28,6 +28,8 @@ def main() -> int:
         return _run(sys.argv[1:])
     except KeyboardInterrupt:  # before anything that has an answer to it was imported
         return Exit.INTERRUPTED
+    except BrokenPipeError:  # of `workd health`, or stderr's; the others have their own answer
+        return Exit.CLOSED
     finally:
         _flush()
 
@@ -35,7 +37,8 @@ def main() -> int:
 def _have_standard_files() -> None:
     """Put the null device where this process was started without stdin, stdout or stderr.
 
-    The first sockets that it opens would get their numbers otherwise, and all that is printed would go there.
+    The first sockets that it opens would get their numbers otherwise, and all that is printed would go there. What
+    stdout's encoding does not have is escaped, as on stderr: names and errors are others', and may have any character.
     """
     for fd, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -43,6 +46,8 @@ def _have_standard_files() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the signature of the library
             setattr(sys, name, open(fd, "w" if fd else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+    with contextlib.suppress(AttributeError):  # somebody has put something else there
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _run(argv: list[str]) -> int:

@@ -195,3 +195,31 @@ def test_a_wait_that_is_no_span_of_time_is_refused(seconds: str, capsys: pytest.
         health.main(["--timeout-s", seconds])
     assert caught.value.code == Exit.USAGE
     assert "--timeout-s" in capsys.readouterr().err
+
+
+def test_what_a_daemon_says_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    reasons = ["Redis says \x1b[2J\x7f\u009b"]
+    with daemon(report(503, reasons=reasons)) as where:
+        assert health.main(["--http", where]) == Exit.FAILURE
+    assert capsys.readouterr().err == "workd: not ready: Redis says \\x1b[2J\\x7f\\x9b\n"
+    with daemon(report(503, reasons=reasons)) as where:
+        assert health.main(["--http", where, "--json"]) == Exit.FAILURE
+    printed = capsys.readouterr().out
+    assert {"\x1b", "\x7f", "\x9b"}.isdisjoint(printed)
+    assert json.loads(printed) == {"reasons": reasons}
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_where_nobody_takes_the_answer_the_exit_code_is_the_answer(unbuffered: str) -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": unbuffered}
+    reading, writing = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("wb") as full:
+        for stdout in (full.fileno(), writing):
+            with daemon(report(200, ok=True)) as where:
+                done = subprocess.run(
+                    [sys.executable, "-m", "workd", "health", "--http", where],
+                    stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False, env=environ,
+                )  # fmt: skip
+            assert (done.returncode, done.stderr) == (Exit.OK, b"")
+    os.close(writing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import sys
 import traceback
@@ -66,6 +67,7 @@ app.add_typer(queues.app, name="queues")
 app.add_typer(schedule.app, name="schedule")
 
 _NEGATIVE_NUMBER = re.compile(r"-\d")
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 def _print_version(wanted: bool) -> None:
@@ -123,6 +125,8 @@ def _words(error: Exception) -> str:
     option = str(getattr(error, "option_name", ""))
     if _NEGATIVE_NUMBER.match(option):  # in our words: the library's quotes differ from release to release
         return f"No such option: {option} (for an argument, write -- before the first one)"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"the output cannot be written: {error.strerror}"
     format_message = getattr(error, "format_message", None)
     return str(format_message()) if callable(format_message) else str(error)
 
@@ -141,6 +145,8 @@ def exit_code(error: Exception) -> Exit:
         case errors.InvalidJobError():
             return Exit.USAGE
         case errors.WorkdError():
+            return Exit.FAILURE
+        case OSError() if error.errno in _NO_ROOM:
             return Exit.FAILURE
         case _:
             return Exit.USAGE if hasattr(error, "format_message") else Exit.BUG

@@ -12,9 +12,10 @@ import json
 import os
 import socket
 import sys
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, TextIO
 
 from workd.address import DEFAULT_HTTP, Address, UnixAddress, parse
+from workd.cli import plain
 from workd.exits import Exit
 
 _MAX_ANSWER_BYTES = 1 << 20
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> int:
         where = parse(options.http or _configured(options.config))
         answer = ask(where, path, options.timeout_s)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"workd: not healthy: {_reason(error)}\n")
+        _write(sys.stderr, f"workd: not healthy: {plain.line(_reason(error))}")
         return Exit.FAILURE
     return _tell(answer, word, as_json=options.json)
 
@@ -52,14 +53,20 @@ def main(argv: list[str]) -> int:
 def _tell(answer: Answer, word: str, *, as_json: bool) -> int:
     ok = answer.status == _OK
     if as_json:
-        sys.stdout.write(json.dumps(answer.report) + "\n")
+        _write(sys.stdout, plain.json(json.dumps(answer.report)))
     elif ok:
-        sys.stdout.write(f"{word}\n")
+        _write(sys.stdout, word)
     else:
         reasons = answer.report.get("reasons")
         said = "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
-        sys.stderr.write(f"workd: not {word}: {said or f'HTTP {answer.status}'}\n")
+        _write(sys.stderr, f"workd: not {word}: {plain.line(said) or f'HTTP {answer.status}'}")
     return Exit.OK if ok else Exit.FAILURE
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Write a line; where nobody takes it, as on a full disk, the exit code says it all."""
+    with contextlib.suppress(OSError):
+        stream.write(f"{line}\n")
 
 
 def ask(where: Address, path: str, timeout_s: float) -> Answer:

@@ -35,6 +35,9 @@ RedisUrl = Annotated[
 Config = ConfigFile
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_WIDEST_COLUMN = 64  # characters, beyond which a cell is folded where there is no room: whoever enqueues names jobs
+_LAST_COLUMN = 20
+_GAP = 2  # blanks between two columns
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -96,20 +99,30 @@ def local(epoch_s: float) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, tabs between the cells elsewhere, so that `cut` and `awk` can read it."""
+    """Print a table: drawn on a terminal, tabs between the cells elsewhere, so that `cut` and `awk` can read it.
+
+    Where the terminal is too narrow the last column is folded, and beyond that the terminal folds whole lines: ids that
+    are cut in pieces could not be copied.
+    """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             typer.echo("\t".join(plain.line(cell) for cell in row))
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
+    lines = [columns, *([plain.line(cell) for cell in row] for row in rows)]
+    widths = [min(_WIDEST_COLUMN, max(map(cell_len, cells))) for cells in zip(*lines, strict=True)]
+    widths[-1] = min(_LAST_COLUMN, widths[-1])
+    least = sum(widths) + _GAP * (len(widths) - 1)
     drawn = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        drawn.add_column(column, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(_escaped(plain.line(cell)) for cell in row))
-    Console().print(drawn)
+    for column, width in zip(columns, widths, strict=True):
+        drawn.add_column(column, overflow="fold", min_width=width)
+    for line in lines[1:]:
+        drawn.add_row(*map(_escaped, line))
+    console = Console()
+    Console(width=max(console.width, least), height=console.height).print(drawn)
 
 
 def say(text: str, *, on_stderr: bool = False) -> None:
@@ -124,12 +137,18 @@ def note(text: str) -> None:
 
 def echo_json(value: Any) -> None:
     """Print one JSON document."""
-    typer.echo(plain.json(json.dumps(value, indent=2, ensure_ascii=False)))
+    typer.echo(_json_text(value, indent=2))
 
 
 def echo_json_line(value: Any) -> None:
     """Print one line of a stream of JSON documents."""
-    typer.echo(plain.json(json.dumps(value, ensure_ascii=False)))
+    typer.echo(_json_text(value))
+
+
+def _json_text(value: Any, indent: int | None = None) -> str:
+    """Write JSON as it reads best where it can be shown; what stdout cannot encode is escaped as JSON does."""
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    return plain.json(json.dumps(value, indent=indent, ensure_ascii=not is_unicode))
 
 
 def confirmed(question: str, *, yes: bool) -> bool:
@@ -138,12 +157,33 @@ def confirmed(question: str, *, yes: bool) -> bool:
         return True
     if not sys.stdin.isatty():
         raise typer.BadParameter("nobody is there to ask: add --yes", param_hint="--yes")
-    return typer.confirm(question)
+    typer.echo(f"{plain.line(question)} [y/N]: ", nl=False, err=True)  # stdout is for the answer, as with --json
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 @contextmanager
 def bar(what: str, total: int, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far long work is; what is given is called with what is done of `total` so far."""
+    """Show on a terminal how far long work is; what is given is called with what is done of `total` so far.
+
+    Ctrl-C ends the work, and how far it had come is said.
+    """
+    come_to = 0
+
+    def advance(done: int) -> None:
+        nonlocal come_to
+        come_to = done
+        drawn(done)
+
+    try:
+        with _drawn_bar(what, total, shown=shown) as drawn:
+            yield advance
+    except KeyboardInterrupt:
+        note(f"interrupted: {what} had come to {come_to} of {total}; the rest is as it was")
+        raise
+
+
+@contextmanager
+def _drawn_bar(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], object]]:
     if not (shown and sys.stderr.isatty()):
         yield lambda _done: None
         return
