@@ -3,6 +3,8 @@
 # directories, the manual and the shells' completions. Settings that were changed are never touched. Safe to run twice.
 set -eu
 umask 022 # root's may be stricter, and the daemon has to read what is installed here
+# cd would say where it went; pip would take what is there for what the new environment has already
+unset CDPATH PYTHONPATH PYTHONHOME
 
 usage() {
     cat <<'END'
@@ -76,13 +78,18 @@ requirements=/etc/workd/requirements.txt # what people's tasks import: each new 
 # what an upgrade no longer has, and what to uninstall.
 manifest=$home/.installed
 new_manifest=
+parts="bin include lib lib64 pyvenv.cfg" # of the virtual environment
 
 is_live() { [ -z "$destdir" ]; }                     # this machine, not a tree for a package
 has_systemd() { is_live && [ -d /run/systemd/system ]; } # and it has been booted with systemd
 
 # ── files outside of the prefix ──────────────────────────────────────────────────────────────────────────────────────
 
-note() { printf '%s\n' "$1" >>"$new_manifest"; }
+# Into the old list as well: whoever is interrupted here has a whole one, to go on with or to uninstall.
+note() {
+    printf '%s\n' "$1" >>"$manifest"
+    printf '%s\n' "$1" >>"$new_manifest"
+}
 
 # make_room PATH: make the directory of a file, and note what was not there: the machine's own are to stay.
 make_room() {
@@ -90,18 +97,18 @@ make_room() {
     if [ ! -d "$destdir$directory" ]; then
         make_room "$directory"
         directory=$(dirname "$1") # the call above has its own idea of it
-        mkdir "$destdir$directory"
         note "$directory/"
+        mkdir "$destdir$directory"
     fi
 }
 
 # put SOURCE PATH: copy it to PATH, through the prefix that was asked for, and note it.
 put() {
     make_room "$2"
+    note "$2"
     sed "s|/opt/workd|$prefix|g" "$1" >"$destdir$2.new~"
     chmod 644 "$destdir$2.new~"
     mv "$destdir$2.new~" "$destdir$2"
-    note "$2"
 }
 
 # Remove what the lines on standard input name: files, then our directories where nobody else has put anything.
@@ -109,7 +116,7 @@ drop() {
     LC_ALL=C sort -ru | while read -r path; do
         case $path in
         */) rmdir "$destdir$path" 2>/dev/null || true ;;
-        *) rm -f "$destdir$path" ;;
+        *) rm -f "$destdir$path" "$destdir$path.new~" ;;
         esac
     done
 }
@@ -132,14 +139,14 @@ make_program() {
         die "$python has no venv: apt-get install python3-venv"
     "$python" -m venv "$stage"
     if [ -n "$wheel" ]; then
-        what="workd[daemon] @ file://$(cd "$(dirname "$wheel")" && pwd)/$(basename "$wheel")"
+        what="workd[daemon] @ $(url_of "$wheel")"
     else
         what="workd[daemon]==$(version_of_tree)"
     fi
     set -- "$what"
     if [ -e "$destdir$requirements" ]; then set -- "$@" --requirement "$destdir$requirements"; fi
     say "pip install $*"
-    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1 PIP_REQUIRE_VIRTUALENV=0 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1 PIP_REQUIRE_VIRTUALENV=0 PIP_USER=0 \
         "$stage/bin/python" -m pip install --quiet --no-compile "$@"
     "$stage/bin/python" -m pip uninstall --quiet --yes setuptools 2>/dev/null || true # older venvs bring it; nobody asks
     echo "$prefix/tasks" >"$(site_packages)/workd-tasks.pth"
@@ -147,12 +154,16 @@ make_program() {
     relocate
 }
 
+# A path may hold blanks and more that a URL may not.
+url_of() { "$python" -c 'import pathlib, sys; print(pathlib.Path(sys.argv[1]).absolute().as_uri())' "$1"; }
+
 site_packages() { "$stage/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
 
 # Scripts and byte code name the place that they were made in.
 relocate() {
+    pattern=$(printf '%s' "$stage" | sed 's/[][\\.*^$|]/\\&/g')
     find "$stage/bin" "$stage/pyvenv.cfg" -type f -exec grep -lF -e "$stage" {} + | while read -r script; do
-        sed "s|$stage|$prefix|g" "$script" >"$stage/relocated~"
+        sed "s|$pattern|$prefix|g" "$script" >"$stage/relocated~"
         cat "$stage/relocated~" >"$script" # keeps the mode
     done
     rm -f "$stage/relocated~"
@@ -179,12 +190,27 @@ write_texts() {
     done
 }
 
+# Quick, and not to be interrupted by a terminal that goes away: daemons import from there, or are restarted.
 swap_program() {
-    for part in bin include lib lib64 pyvenv.cfg; do
-        rm -rf "${home:?}/$part"
-        if [ -e "$stage/$part" ] || [ -L "$stage/$part" ]; then mv "$stage/$part" "$home/$part"; fi
+    mkdir -p "$home/tasks" "$stage/old"
+    trap '' HUP INT TERM
+    for part in $parts; do
+        if is_there "$home/$part"; then mv "$home/$part" "$stage/old/$part"; fi
+        if is_there "$stage/$part"; then mv "$stage/$part" "$home/$part"; fi
     done
-    mkdir -p "$home/tasks"
+    trap - HUP INT TERM
+}
+
+is_there() { [ -e "$1" ] || [ -L "$1" ]; }
+
+# A prefix is replaced as a whole. In /usr/local, where other programs have theirs, that would be the end of these.
+refuse_others_place() {
+    [ ! -e "$manifest" ] || return 0
+    for part in $parts; do
+        if is_there "$home/$part"; then
+            die "$home/$part is not ours, and would be removed: --prefix has to name a directory of workd's own"
+        fi
+    done
 }
 
 # ── everything else ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -225,8 +251,8 @@ put_command() {
         return
     fi
     make_room "$link"
-    ln -sf "$prefix/bin/workd" "$destdir$link"
     note "$link"
+    ln -sf "$prefix/bin/workd" "$destdir$link"
 }
 
 # The settings file is replaced only while it is the one that we have put there, to the letter.
@@ -247,7 +273,8 @@ drop_obsolete() {
         { grep '/$' "$manifest" || true; } >>"$new_manifest"
         { grep -vxF -f "$new_manifest" "$manifest" || true; } | drop
     fi
-    LC_ALL=C sort -u "$new_manifest" >"$manifest"
+    LC_ALL=C sort -u "$new_manifest" >"$stage/manifest~"
+    mv "$stage/manifest~" "$manifest"
 }
 
 activate() {
@@ -278,6 +305,7 @@ install_all() {
         fi
     fi
     [ -z "$wheel" ] || [ -f "$wheel" ] || die "there is no wheel $wheel"
+    refuse_others_place
     make_program
     new_manifest=$stage/manifest
     : >"$new_manifest"
@@ -305,10 +333,13 @@ stop_all() {
 
 uninstall_all() {
     is_live && [ "$(id -u)" -ne 0 ] && die "only root can: sudo $0 --uninstall"
-    [ -e "$manifest" ] || die "$home holds nothing that this script has installed"
+    [ -e "$manifest" ] || [ -e "$home/.new" ] || die "$home holds nothing that this script has installed"
     stop_all
-    drop <"$manifest"
-    for part in bin include lib lib64 pyvenv.cfg .new .installed tasks/__pycache__; do rm -rf "${home:?}/$part"; done
+    if [ -e "$manifest" ]; then
+        drop <"$manifest"
+        for part in $parts; do rm -rf "${home:?}/$part"; done
+    fi
+    for part in .new .installed tasks/__pycache__; do rm -rf "${home:?}/$part"; done
     rmdir "$home/tasks" "$home" 2>/dev/null || true
     is_live || (cd "$destdir" && rmdir -p ".$(dirname "$prefix")" 2>/dev/null) || true
     if has_systemd; then systemctl daemon-reload; fi

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,19 +55,21 @@ def run(script: Path, *arguments: str, **environment: str) -> subprocess.Complet
 class Place:
     """A directory that everything is installed under."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clone: Path | None = None) -> None:
         self.root = folder
-        self.script = release() / "deploy" / "install.sh"
-        (self.wheel,) = (release() / "dist").glob("*.whl")
+        clone = clone or release()
+        self.script = clone / "deploy" / "install.sh"
+        (self.wheel,) = (clone / "dist").glob("*.whl")
 
-    def install(self, *arguments: str) -> str:
-        done = run(
+    def tried(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return run(
             self.script,
             *("--wheel", str(self.wheel), "--python", python_of_the_wheels(), *arguments),
-            DESTDIR=str(self.root),
-            PIP_NO_INDEX="1",
-            PIP_FIND_LINKS=str(wheel_house()),
+            **{"DESTDIR": str(self.root), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheel_house())} | environment,
         )
+
+    def install(self, *arguments: str, **environment: str) -> str:
+        done = self.tried(*arguments, **environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -202,6 +206,67 @@ def test_another_prefix_is_in_the_units_too(tmp_path: Path) -> None:
         assert "ExecStart=/srv/workd/bin/workd run" in text
         assert "/opt/workd" not in text
     assert (place.root / "srv/workd/bin/workd").read_text().startswith("#!/srv/workd/bin/python")
+
+
+def test_names_with_blanks_and_brackets_are_names_like_others(tmp_path: Path) -> None:
+    clone = tmp_path / "a clone [1]"
+    shutil.copytree(release(), clone)
+    place = Place(tmp_path / "the root [2]", clone)
+    place.root.mkdir()
+    place.install(CDPATH="/", PYTHONPATH=sysconfig.get_path("purelib"), PIP_USER="1")
+    command = place.root / "opt/workd/bin/workd"
+    assert "/opt/workd/bin/python" in command.read_text()
+    assert str(tmp_path) not in command.read_text()
+    [site] = (place.root / "opt/workd/lib").glob("python*/site-packages")
+    assert (site / "redis").is_dir()  # although PYTHONPATH has one
+    assert place.tree().keys() >= {"usr/local/lib/systemd/system/workd.service", str(CONFIG)}
+
+
+class KilledAt(Place):
+    """An installation that somebody kills when it comes to run `program` with a word that ends so."""
+
+    def __init__(self, folder: Path, program: str, ending: str) -> None:
+        super().__init__(folder)
+        self.shims = folder.with_name(f"{folder.name}-shims")
+        self.shims.mkdir()
+        real = shutil.which(program)
+        kill = f"for word; do case $word in *{ending}) kill -KILL $PPID; exit 1 ;; esac; done"
+        (self.shims / program).write_text(f'#!/bin/sh\n{kill}\nexec {real} "$@"\n')
+        (self.shims / program).chmod(0o755)
+
+    def install(self, *arguments: str, **environment: str) -> str:
+        done = self.tried(*arguments, PATH=f"{self.shims}:{os.environ['PATH']}", **environment)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        return done.stdout
+
+
+def test_an_upgrade_that_was_killed_while_it_changed_places_is_made_good_by_the_next(place: Place) -> None:
+    before = place.tree()
+    KilledAt(place.root, "mv", "/.new/lib").install()
+    assert not (place.root / "opt/workd/lib").exists()
+    place.install()
+    assert place.tree() == before
+
+
+def test_what_a_killed_installation_has_put_somewhere_is_uninstalled(tmp_path: Path) -> None:
+    place = KilledAt(tmp_path / "root", "mv", "/man1/workd.1")
+    place.root.mkdir()
+    place.install()
+    assert "usr/local/lib/systemd/system/workd.service" in place.tree()
+    assert "usr/local/share/man/man1/workd.1.new~" in place.tree()
+    place.uninstall()
+    assert place.tree() == {}
+
+
+@pytest.mark.parametrize("part", ["bin", "lib"])
+def test_a_prefix_where_others_live_is_refused(tmp_path: Path, part: str) -> None:
+    theirs = tmp_path / "usr/local" / part / "theirs"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    done = run(REPOSITORY / "deploy/install.sh", "--prefix", "/usr/local", DESTDIR=str(tmp_path))
+    assert done.returncode == 1
+    assert "--prefix has to name a directory of workd's own" in done.stderr
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
 
 
 @pytest.mark.parametrize(
