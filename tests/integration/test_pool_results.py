@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -165,6 +166,14 @@ async def test_workers_are_nice_and_deaf_to_signals_that_are_meant_for_the_daemo
     async with running_pool(1, nice=5) as owner:
         assert await owner.submit("nice") == os.nice(0) + 5
         assert await owner.submit("signals") == "alive"
+
+
+async def test_the_oom_killer_takes_workers_before_their_daemon() -> None:
+    ours = int(Path("/proc/self/oom_score_adj").read_text())
+    async with running_pool(1, nice=5) as owner:
+        assert await owner.submit("oom_score_adj") == min(ours + 300, 1000)
+    async with running_pool(1) as owner:  # of a program, which has its own idea of who matters
+        assert await owner.submit("oom_score_adj") == ours
 
 
 async def learn(owner: Recorder, *operation: object) -> None:

@@ -221,6 +221,10 @@ class ScriptRunner:
         """Return the priority and the session of this worker."""
         return os.nice(0)
 
+    def oom_score_adj(self) -> int:
+        """Return how gladly the kernel kills this worker."""
+        return int(Path("/proc/self/oom_score_adj").read_text())
+
 
 def make(**options: Any) -> tuple[ScriptRunner, dict[str, Any]]:
     """Be the factory that a `LoadSpec` names."""
