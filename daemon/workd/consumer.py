@@ -135,6 +135,8 @@ class Consumer:
             log.warning("no connection: the leases are left to run out", lease_s=self._source.lease_s)
             return
         for queue in self._source.queues:
+            for ask in self._dispatcher.gate.last_asks(queue):  # or a job that comes next waits until others find them
+                await self._session.permit(queue, ask)
             if not await self._session.depart(queue):
                 log.warning(
                     "jobs are still pending here; others take them over once the lease has run out", queue=queue

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from workd import retry
 from workd.broker.permits import PermitAsk, Permitted
 from workd.errors import FencedError
-from workd.lines import NO_LIMIT, Line, limit_of
+from workd.lines import NO_LIMIT, Line, entry_ids, limit_of
 from workd.log import get_logger
 from workd.pauses import Pauses
 from workd.schedule import until
@@ -235,6 +235,12 @@ class Gate:
         next_at = min(due, default=math.inf)
         return None if next_at == math.inf else max(0.0, next_at - now)
 
+    def last_asks(self, queue: str) -> list[PermitAsk]:
+        """Return which permits are free and nobody was told of: a daemon that leaves asks for nothing else any more."""
+        self.note_ended()
+        lines = [line for line in self._lines.values() if line.queue == queue and line.ended]
+        return [PermitAsk(line.task, line.limit, line.take_ended()) for line in lines]
+
     async def _ask(self, session: Session, line: Line) -> None:
         """Make one call for a task."""
         # What comes is not in the book yet: nobody else may find it meanwhile. And what asks leaves its list only under
@@ -250,7 +256,7 @@ class Gate:
         ended, verify, line.verify = line.take_ended(), line.verify, False
         room = 0 if self._pauses.holds_up(line.queue) else max(0, self._pool.capacity().free - len(asking))
         unused, line.unused = line.unused, 0  # lost with a call that breaks: one too many is worse than one too few
-        ids = _ids(unstarted), _ids(asking)
+        ids = entry_ids(unstarted), entry_ids(asking)
         ask = PermitAsk(line.task, line.limit, ended, *ids, room, unused, verify=verify)
         try:
             reply = await session.permit(line.queue, ask)
@@ -342,7 +348,3 @@ class Gate:
 
     def _note_state(self) -> None:
         self.is_open = self._pauses.none and not (self._limits or self._lines)
-
-
-def _ids(flights: Iterable[Flight]) -> tuple[str, ...]:
-    return tuple(flight.entry.entry_id for flight in flights)

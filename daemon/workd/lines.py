@@ -10,7 +10,7 @@ from workd.broker.permits import Limit
 from workd_tasks.options import per_second
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from workd.broker.permits import PermitReply
     from workd.flights import Flight
@@ -97,3 +97,8 @@ def limit_of(options: Mapping[str, Any]) -> Limit | None:
         return None if most_running is None else Limit(most_running)
     each_second = per_second(rate)
     return Limit(most_running, 1e6 / each_second, options.get("rate_burst") or max(1, int(each_second)))
+
+
+def entry_ids(flights: Iterable[Flight]) -> tuple[str, ...]:
+    """Return what a call names jobs by."""
+    return tuple(flight.entry.entry_id for flight in flights)

@@ -145,6 +145,20 @@ def test_a_daemon_that_drains_leaves_its_permits_to_the_others(queue: FaultQueue
     assert started(queue) == [held, next_one]
 
 
+def test_a_daemon_that_drains_leaves_no_permit_behind(queue: FaultQueue, start: Start) -> None:
+    daemon = start()
+    jobs = queue.push_together(*[message("narrow")] * 20, *[message("single")] * 3)
+    queue.all_ended(jobs)
+    [held] = queue.push_together(message("single", 0, "gate"))
+    eventually(lambda: held in started(queue))
+    daemon.term()
+    daemon.wait_log("draining")
+    queue.open_gate("gate")
+    assert daemon.wait() == 0
+    queue.succeeded(held)
+    assert not queue.client.exists(keys.permits(QUEUE, "narrow"), keys.permits(QUEUE, "single"))
+
+
 def test_what_waits_survives_all_daemons(queue: FaultQueue, start: Start) -> None:
     first = start()
     jobs = queue.push_together(*[message("single", 0, "gate")] * 4)

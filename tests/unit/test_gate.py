@@ -196,6 +196,19 @@ async def test_a_permit_that_nobody_waits_for_is_given_back_with_the_next_questi
     await finished(running, world)
 
 
+async def test_what_a_daemon_that_leaves_has_to_tell_is_which_permits_are_free(world: World) -> None:
+    session = FakeSession()
+    running = world.run(session)
+    world.arrive(flight("1-0"), flight("2-0"))
+    await world.until_asked(session)
+    await finished(running, world)
+    world.books[QUEUE].close("1-0")
+    asks = world.gate.last_asks(QUEUE)
+    assert [(ask.task, ask.ended, ask.asking, ask.room) for ask in asks] == [("square", ("1-0",), (), 0)]
+    assert world.gate.last_asks(QUEUE) == []
+    assert world.gate.last_asks("another") == []
+
+
 def test_a_permit_that_others_wait_for_is_given_back_at_once() -> None:
     line = Line(QUEUE, "square", Limit(2), more=True)
     line.end("1-0", now=5.0)
