@@ -6,9 +6,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import pytest
+from pydantic import AfterValidator
 
 from support.fake_daemon import FakeDaemon
 from support.servers import Server
@@ -16,7 +18,7 @@ from support.waiting import eventually
 from workd.broker import keys
 from workd.client.redis_pool import RedisPool
 from workd.client.sync import Client
-from workd.errors import InvalidJobError, JobFailedError, PoolClosedError
+from workd.errors import InvalidJobError, InvalidResultError, JobFailedError, PoolClosedError
 from workd_tasks import task
 
 
@@ -32,9 +34,25 @@ def power(x: int, y: int = 2) -> int:
     return int(x**y)
 
 
+def look_up(value: int) -> str:
+    return {1: "one"}[value]
+
+
+@task(name="it.pool_named")
+def named(x: int) -> Annotated[Any, AfterValidator(look_up)]:
+    return x
+
+
+TASKS: dict[str, Callable[..., Any]] = {
+    "it.pool_square": square,
+    "it.pool_power": power,
+    "it.pool_named": named,
+}
+
+
 @pytest.fixture
 def daemon(server: Server) -> Iterator[FakeDaemon]:
-    with FakeDaemon(server.client(), {"it.pool_square": square, "it.pool_power": power}) as daemon:
+    with FakeDaemon(server.client(), TASKS) as daemon:
         yield daemon
 
 
@@ -68,6 +86,14 @@ def test_callbacks_get_the_value_or_the_error(pool: RedisPool) -> None:
     pool.join()
     assert sorted(map(str, values)) == ["9", "[1, 4]"]
     assert [type(error) for error in errors] == [JobFailedError]
+
+
+def test_a_value_that_its_own_type_chokes_on_is_an_error_and_others_still_come(pool: RedisPool) -> None:
+    with pytest.raises(InvalidResultError, match="KeyError: 13"):
+        pool.apply_async(named, (13,)).get(timeout=20)
+    with pytest.raises(InvalidResultError, match="KeyError: 13"):
+        pool.map_async(named, [1, 13]).get(timeout=20)
+    assert pool.apply_async(named, (1,)).get(timeout=20) == "one"
 
 
 def test_a_callback_may_use_the_pool(pool: RedisPool) -> None:

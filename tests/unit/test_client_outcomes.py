@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 
 from workd.client.outcomes import is_about_another, is_of_an_earlier, poll_pauses, value_of
 from workd.errors import InvalidResultError, JobCancelledError, JobExpiredError, JobFailedError
@@ -49,6 +49,17 @@ def test_a_value_that_does_not_fit_is_told_and_not_passed_on() -> None:
     with pytest.raises(InvalidResultError, match="job 1-0") as caught:
         value_of(outcome(value="x"), TypeAdapter(tuple[int, int]))
     assert caught.value.outcome.value == "x"
+
+
+def test_whatever_a_types_own_validator_raises_is_told_as_a_value_that_does_not_fit() -> None:
+    def look_up(value: int) -> str:
+        return {1: "one"}[value]
+
+    adapter = TypeAdapter(Annotated[Any, AfterValidator(look_up)])
+    assert value_of(outcome(value=1), adapter) == "one"
+    with pytest.raises(InvalidResultError, match="KeyError: 13") as caught:
+        value_of(outcome(value=13), adapter)
+    assert caught.value.outcome.value == 13
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def value_of(outcome: Outcome, adapter: TypeAdapter[Any] | None) -> Any:
     """Return what the task returned, or raise what else became of it.
 
     The value is validated as the JSON that it came as: in JSON mode a string may be a datetime, in Python
-    mode it is not.
+    mode it is not. Whatever a type's own validators raise is told as what it is: that the value does not fit.
     """
     if outcome.status is not Status.SUCCEEDED:
         _raise(outcome)
@@ -43,6 +43,8 @@ def value_of(outcome: Outcome, adapter: TypeAdapter[Any] | None) -> Any:
         return adapter.validate_json(to_json(outcome.value))
     except ValidationError as error:
         raise InvalidResultError(outcome, str(error).replace("\n", " ")) from error
+    except Exception as error:  # pydantic lets all but ValueError and AssertionError of people's validators through
+        raise InvalidResultError(outcome, f"{type(error).__name__}: {error}") from error
 
 
 def value_or_error(outcome: Outcome, adapter: TypeAdapter[Any] | None) -> tuple[Any, ClientError | None]:
