@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -70,6 +70,7 @@ def test_rich_values_become_json_that_pydantic_reads_back() -> None:
         ("square", (object(),), "square: the arguments cannot be written as JSON"),
         ("square", (float("nan"),), "square: "),
         ("square", ("\ud800",), "square: the arguments cannot be written as JSON"),
+        ("square", (10**4300,), "square: an integer of 4,301 digits is more than readers of JSON take"),
     ],
 )
 def test_what_cannot_become_a_message_is_refused_by_name(what: Any, args: tuple[Any, ...], says: str) -> None:
@@ -125,6 +126,25 @@ def test_an_annotation_that_names_nothing_is_told(monkeypatch: pytest.MonkeyPatc
         resolve(lost)
 
 
+@pytest.mark.parametrize("annotation", ["list[int", "datetime.nothing"])
+def test_an_annotation_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, annotation: str) -> None:
+    def lost(x: int) -> int:
+        return x
+
+    lost.__annotations__["return"] = annotation
+    monkeypatch.setattr(registry, "_by_name", {})
+    monkeypatch.setattr(registry, "_by_function", {})
+    task(lost)
+    with pytest.raises(InvalidJobError, match="lost: its return annotation cannot be used"):
+        resolve(lost)
+
+
+@pytest.mark.parametrize("what", [["square"], {"task": "square"}])
+def test_what_has_no_hash_is_no_task_either(what: Any) -> None:
+    with pytest.raises(InvalidJobError, match="is not a task: decorate it with @task"):
+        Drafts(JobOptions(), "q").of(what, "name")
+
+
 def test_an_argument_that_holds_itself_is_refused() -> None:
     circle: list[Any] = []
     circle.append(circle)
@@ -176,11 +196,16 @@ def test_a_delay_counts_from_the_moment_of_enqueuing() -> None:
         ({"run_at": datetime(2026, 1, 2)}, "no time zone"),  # noqa: DTZ001 (that is the mistake)
         ({"run_at": 1.0, "delay_s": 1.0}, "one of them"),
         ({"delay_s": -1}, "run_at"),
+        ({"delay_s": "5"}, "delay_s: '5' is no number of seconds"),
+        ({"delay_s": timedelta(seconds=5)}, "delay_s: datetime.timedelta(seconds=5) is no number of seconds"),
+        ({"delay_s": True}, "delay_s: True"),
+        ({"delay_s": 10**400}, "options"),
         ({"result_ttl": -1}, "result_ttl"),
         ({"meta": {"n": 1}}, "meta"),
         ({"meta": {"n": object()}}, "options"),
         ({"queue": "a b"}, "queue: 'a b'"),
         ({"queue": "{x}"}, "queue"),
+        ({"queue": 3}, "queue: 3 is no queue name"),
     ],
 )
 def test_a_wrong_option_is_refused_where_it_enters(options: dict[str, Any], says: str) -> None:

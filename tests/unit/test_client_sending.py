@@ -147,6 +147,8 @@ def test_options_change_what_is_given_and_none_is_the_default() -> None:
     assert Sending().changed({"durable": True, "durable_replicas": 1}) == Sending(durable=True, durable_replicas=1)
     with pytest.raises(InvalidJobError, match="durable_replicas"):
         Sending().changed({"durable_replicas": 1})
+    with pytest.raises(InvalidJobError, match="durable: 'no' is neither True nor False"):
+        Sending().changed({"durable": "no"})
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient, Admin])

@@ -14,16 +14,16 @@ import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypedDict, get_type_hints
 
-from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
 from workd import wire
 from workd.client.sending import SENDING_OPTIONS, Sending
 from workd.errors import InvalidJobError, InvalidMessageError
 from workd_tasks.adapters import BYTES_MODE, adapter_of
-from workd_tasks.finite import refuse_non_finite
+from workd_tasks.finite import refuse_huge_integers, refuse_non_finite
 from workd_tasks.options import QUEUE_RULE
 from workd_tasks.registry import task_of
 
@@ -89,11 +89,13 @@ class JobOptions:
         """Refuse here what the daemon would bury: the wire's own rules are asked."""
         if self.run_at is not None and self.delay_s is not None:
             raise InvalidJobError("run_at and delay_s are two ways to say one thing: give one of them")
+        if not isinstance(self.delay_s, (int, float, NoneType)) or isinstance(self.delay_s, bool):
+            raise InvalidJobError(f"delay_s: {self.delay_s!r:.100} is no number of seconds")
         if self.queue is not None:
             check_queue(self.queue)
         try:
             raw = to_json({"task": "options", **self.fields(0.0)})
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InvalidJobError(f"options: they cannot be written as JSON: {error}") from error
         _check_on_the_wire("options", raw)
         if self.timeout is not None and self.soft_timeout is not None and self.soft_timeout >= self.timeout:
@@ -194,7 +196,10 @@ class Drafts:
 
     def of(self, task: str | Callable[..., Any], reply_name: str) -> Draft:
         """Return the draft for jobs of this task whose replies go to `reply_name`: as `draft`, and raises as it."""
-        known = self._known.get(task)
+        try:
+            known = self._known.get(task)
+        except TypeError:
+            raise _no_task(task) from None  # a list, say, which has no hash
         if known is not None and known.reply_name == reply_name:  # it is another one in a forked child
             return known
         made = draft(task, self._options, self._client_queue, reply_name, self._sending)
@@ -228,9 +233,7 @@ def resolve(task: str | Callable[..., Any]) -> Target:
         return Target(task)
     known: Task | None = task_of(task)
     if known is None:
-        raise InvalidJobError(
-            f"{_name_of(task)} is not a task: decorate it with @task, or give the registered name as a string"
-        )
+        raise _no_task(task)
     options = known.options
     signature = inspect.signature(task)
     return Target(
@@ -262,6 +265,7 @@ def build(of: Draft, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
         raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
     try:
         refuse_non_finite(raw)
+        refuse_huge_integers(raw)
     except ValueError as error:
         raise InvalidJobError(f"{target.name}: {error}") from None
     return of.head + b"," + raw[1:]
@@ -269,8 +273,8 @@ def build(of: Draft, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
 
 def check_queue(queue: str) -> None:
     """Refuse what cannot be a queue's name."""
-    if QUEUE_RULE.fullmatch(queue) is None:
-        raise InvalidJobError(f"queue: {queue!r} is no queue name: it must match {QUEUE_RULE.pattern}")
+    if not isinstance(queue, str) or QUEUE_RULE.fullmatch(queue) is None:
+        raise InvalidJobError(f"queue: {queue!r:.100} is no queue name: it must match {QUEUE_RULE.pattern}")
 
 
 def check_job_id(job_id: str) -> None:
@@ -322,7 +326,7 @@ def _return_adapter(fn: Callable[..., Any]) -> TypeAdapter[Any] | None:
     try:
         annotation = get_type_hints(fn, include_extras=True).get("return", Any)
         return None if any(annotation is plain for plain in _PLAIN) else adapter_of(annotation)
-    except (NameError, TypeError, PydanticUserError) as error:
+    except Exception as error:  # whatever annotations, and the hooks of the types in them, can raise
         raise InvalidJobError(
             f"{_name_of(fn)}: its return annotation cannot be used ({error}); or enqueue it by name"
         ) from error
@@ -336,5 +340,11 @@ def _epoch(option: str, value: datetime | float | None) -> float | None:
     return value.timestamp()
 
 
+def _no_task(task: object) -> InvalidJobError:
+    return InvalidJobError(
+        f"{_name_of(task)} is not a task: decorate it with @task, or give the registered name as a string"
+    )
+
+
 def _name_of(task: object) -> str:
-    return getattr(task, "__qualname__", None) or repr(task)
+    return getattr(task, "__qualname__", None) or f"{task!r:.100}"

@@ -57,6 +57,8 @@ class Sending:
         """Refuse with InvalidJobError what cannot be meant."""
         _check_count("retries", self.retries, MOST_RETRIES)
         _check_count("durable_replicas", self.durable_replicas, MOST_REPLICAS)
+        if not isinstance(self.durable, bool):
+            raise InvalidJobError(f"durable: {self.durable!r:.100} is neither True nor False")
         if self.durable_replicas and not self.durable:
             raise InvalidJobError("durable_replicas: replicas are waited for with durable=True alone")
 
