@@ -23,7 +23,7 @@ from pydantic_core import SchemaError, SchemaValidator, core_schema, from_json, 
 
 from workd_tasks import adapters
 from workd_tasks.errors import TaskDefinitionError, TaskError
-from workd_tasks.finite import refuse_huge_integers, refuse_non_finite
+from workd_tasks.finite import refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,8 +118,7 @@ class Signature:
             else:
                 # "error" costs 1.3 us, so it is not for what cannot be wrong. By alias a model is read, too.
                 raw = self._dump(value, warnings="error", by_alias=True)
-            refuse_non_finite(raw)
-            refuse_huge_integers(raw)
+            refuse_unreadable(raw)
         except ValueError as error:  # as pydantic calls all that its serializers meet
             raise ResultError(f"task {self.task.name!r} returned {self._fault(value, error)}") from error
         return raw

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic_core import from_json
 
 from workd import wire
 from workd.client.message import (
@@ -71,6 +72,7 @@ def test_rich_values_become_json_that_pydantic_reads_back() -> None:
         ("square", (float("nan"),), "square: "),
         ("square", ("\ud800",), "square: the arguments cannot be written as JSON"),
         ("square", (10**4300,), "square: an integer of 4,301 digits is more than readers of JSON take"),
+        ("square", (from_json("[" * 200 + "]" * 200),), "square: it is nested more than 200 levels deep, flatten it"),
     ],
 )
 def test_what_cannot_become_a_message_is_refused_by_name(what: Any, args: tuple[Any, ...], says: str) -> None:

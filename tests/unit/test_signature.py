@@ -11,6 +11,7 @@ from uuid import UUID
 
 import pytest
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
 from workd_tasks import TaskDefinitionError, registry, signature, task
 from workd_tasks.signature import ArgumentsError, ResultError, Signature
@@ -296,6 +297,7 @@ class TestDump:
             (None, 1, "returned int, annotated None$"),
             (list[int], ["a"], r"returned list, annotated list\[int\]: it has str for int$"),
             (float, float("nan"), "NaN is not a JSON number"),
+            (Any, from_json("[" * 201 + "]" * 201), "it is nested more than 200 levels deep, flatten it"),
             (Any, [float("-inf")], "Infinity is not a JSON number"),
             (list[float], [float("inf")], "Infinity is not a JSON number"),
         ],

@@ -23,7 +23,7 @@ from workd import wire
 from workd.client.sending import SENDING_OPTIONS, Sending
 from workd.errors import InvalidJobError, InvalidMessageError
 from workd_tasks.adapters import BYTES_MODE, adapter_of
-from workd_tasks.finite import refuse_huge_integers, refuse_non_finite
+from workd_tasks.finite import refuse_unreadable
 from workd_tasks.options import QUEUE_RULE
 from workd_tasks.registry import task_of
 
@@ -89,7 +89,7 @@ class JobOptions:
         """Refuse here what the daemon would bury: the wire's own rules are asked."""
         if self.run_at is not None and self.delay_s is not None:
             raise InvalidJobError("run_at and delay_s are two ways to say one thing: give one of them")
-        if not isinstance(self.delay_s, (int, float, NoneType)) or isinstance(self.delay_s, bool):
+        if type(self.delay_s) not in (int, float, NoneType):
             raise InvalidJobError(f"delay_s: {self.delay_s!r:.100} is no number of seconds")
         if self.queue is not None:
             check_queue(self.queue)
@@ -264,14 +264,13 @@ def build(of: Draft, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes:
     except (ValueError, RecursionError) as error:  # an unknown type, a circle, text that is not Unicode
         raise InvalidJobError(f"{target.name}: the arguments cannot be written as JSON: {error}") from error
     try:
-        refuse_non_finite(raw)
-        refuse_huge_integers(raw)
+        refuse_unreadable(raw)
     except ValueError as error:
         raise InvalidJobError(f"{target.name}: {error}") from None
     return of.head + b"," + raw[1:]
 
 
-def check_queue(queue: str) -> None:
+def check_queue(queue: object) -> None:
     """Refuse what cannot be a queue's name."""
     if not isinstance(queue, str) or QUEUE_RULE.fullmatch(queue) is None:
         raise InvalidJobError(f"queue: {queue!r:.100} is no queue name: it must match {QUEUE_RULE.pattern}")
