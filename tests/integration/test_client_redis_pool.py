@@ -206,7 +206,7 @@ def test_a_terminated_pool_leaves_nobody_waiting(pool: RedisPool, daemon: FakeDa
     daemon.hold()
     result = pool.map_async(square, [1, 2])
     values = pool.imap(square, itertools.count())
-    eventually(lambda: values._places > 0)
+    eventually(lambda: values._shelf._places > 0)
     began = time.monotonic()
     pool.terminate()
     pool.join()
@@ -217,6 +217,33 @@ def test_a_terminated_pool_leaves_nobody_waiting(pool: RedisPool, daemon: FakeDa
         list(values)
     assert time.monotonic() - began < 20
     eventually(lambda: not any(thread.name == "workd-imap" for thread in threading.enumerate()))
+
+
+def client_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("workd-")]
+
+
+def test_a_pool_and_an_imap_that_nobody_has_any_more_leave_no_thread(server: Server, daemon: FakeDaemon) -> None:
+    values = RedisPool(server.url).imap(square, itertools.count())  # the iterator keeps its pool
+    assert [next(values) for _ in range(2_000)] == [x * x for x in range(2_000)]
+    assert sorted(client_threads()) == ["workd-imap", "workd-replies"]
+    del values
+    eventually(lambda: not client_threads())
+
+
+def test_an_imap_that_nobody_takes_from_is_fed_to_its_end_by_join(pool: RedisPool, daemon: FakeDaemon) -> None:
+    pool.imap_unordered(square, range(1_500))
+    pool.close()
+    pool.join()
+    assert len(daemon.seen) == 1_500
+
+
+def test_a_client_remembers_no_pool_that_is_gone(server: Server) -> None:
+    with Client(server.url) as client:
+        pools = [RedisPool(client) for _ in range(3)]
+        assert len(client.core._to_tell) == 3
+        del pools
+        assert len(client.core._to_tell) == 0
 
 
 def test_a_forked_child_has_places_callbacks_and_an_end_of_its_own(server: Server, daemon: FakeDaemon) -> None:

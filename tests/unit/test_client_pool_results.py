@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult
+from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult, Shelf
 
 
 @pytest.fixture
@@ -88,9 +88,10 @@ def test_a_map_ends_with_its_first_error_once_all_have_ended(callbacks: Callback
 
 
 def test_ordered_arrivals_wait_for_their_turn() -> None:
-    arrivals: Arrivals[str] = Arrivals(10, ordered=True)
-    first, second = arrivals.place(0), arrivals.place(1)
-    arrivals.no_more()
+    shelf: Shelf[str] = Shelf(10, ordered=True)
+    arrivals = Arrivals(shelf, None)
+    first, second = shelf.place(0), shelf.place(1)
+    shelf.no_more()
     second("b", None)
     with pytest.raises(multiprocessing.TimeoutError):
         arrivals.next(timeout=0)
@@ -99,19 +100,21 @@ def test_ordered_arrivals_wait_for_their_turn() -> None:
 
 
 def test_unordered_arrivals_come_as_they_are() -> None:
-    arrivals: Arrivals[str] = Arrivals(10, ordered=False)
-    first, second = arrivals.place(0), arrivals.place(1)
+    shelf: Shelf[str] = Shelf(10, ordered=False)
+    arrivals = Arrivals(shelf, None)
+    first, second = shelf.place(0), shelf.place(1)
     second("b", None)
     assert next(arrivals) == "b"
-    arrivals.no_more()
+    shelf.no_more()
     first("a", None)
     assert list(arrivals) == ["a"]
 
 
 def test_one_that_failed_raises_in_its_place_and_the_rest_goes_on() -> None:
-    arrivals: Arrivals[str] = Arrivals(10, ordered=True)
-    first, second = arrivals.place(0), arrivals.place(1)
-    arrivals.no_more()
+    shelf: Shelf[str] = Shelf(10, ordered=True)
+    arrivals = Arrivals(shelf, None)
+    first, second = shelf.place(0), shelf.place(1)
+    shelf.no_more()
     first(None, KeyError())
     second("b", None)
     with pytest.raises(KeyError):
@@ -120,9 +123,10 @@ def test_one_that_failed_raises_in_its_place_and_the_rest_goes_on() -> None:
 
 
 def test_a_feeder_that_fails_says_so_after_all_that_was_fed() -> None:
-    arrivals: Arrivals[str] = Arrivals(10, ordered=True)
-    arrivals.place(0)("a", None)
-    arrivals.no_more(ValueError("the iterable"))
+    shelf: Shelf[str] = Shelf(10, ordered=True)
+    arrivals = Arrivals(shelf, None)
+    shelf.place(0)("a", None)
+    shelf.no_more(ValueError("the iterable"))
     assert next(arrivals) == "a"
     with pytest.raises(ValueError, match="the iterable"):
         next(arrivals)
@@ -131,20 +135,21 @@ def test_a_feeder_that_fails_says_so_after_all_that_was_fed() -> None:
 
 
 def test_a_feeder_waits_for_room_and_is_let_go_at_the_end() -> None:
-    arrivals: Arrivals[str] = Arrivals(1, ordered=True)
-    assert arrivals.make_room(1)
-    arrivals.place(0)("a", None)
+    shelf: Shelf[str] = Shelf(1, ordered=True)
+    arrivals = Arrivals(shelf, None)
+    assert shelf.make_room(1)
+    shelf.place(0)("a", None)
     let_go: list[bool] = []
-    feeder = threading.Thread(target=lambda: let_go.append(arrivals.make_room(1)))
+    feeder = threading.Thread(target=lambda: let_go.append(shelf.make_room(1)))
     feeder.start()
     time.sleep(0.02)
     assert let_go == []
     assert next(arrivals) == "a"
     feeder.join()
     assert let_go == [True]
-    arrivals.place(1)
-    arrivals.no_more()
-    assert not arrivals.make_room(1)
+    shelf.place(1)
+    shelf.no_more()
+    assert not shelf.make_room(1)
 
 
 def test_the_thread_of_a_pool_that_was_dropped_ends() -> None:

@@ -12,7 +12,7 @@ import queue
 import time
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from workd.client import cancelling, commands, daemons, progress
 from workd.client.connection import Deadline
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from workd.client.replies import OnOutcome
     from workd.signing import Signing
 
+T = TypeVar("T")
+
 Arrivals = queue.SimpleQueue[Outcome]
 
 
@@ -55,7 +57,7 @@ class Core:
         self._signing = signing
         self._deadline_s = deadline_s
         self._finalizer: weakref.finalize[..., Core] | None = None
-        self._to_tell: list[weakref.WeakMethod[Callable[[], None]]] = []
+        self._to_tell: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
         begin_with_each_process(self, Core.begin)
 
     def begin(self) -> None:
@@ -75,13 +77,14 @@ class Core:
         self._closed = True
         self.reader.stop()
         self.link.close()
-        while self._to_tell:
-            if (tell := self._to_tell.pop()()) is not None:
-                tell()
+        owed = list(self._to_tell.items())
+        self._to_tell.clear()
+        for waiting, tell in owed:
+            tell(waiting)
 
-    def tell_when_closed(self, tell: Callable[[], None]) -> None:
-        """Call this method once after `close`, if its object is still there: it waits for replies by itself."""
-        self._to_tell.append(weakref.WeakMethod(tell))
+    def tell_when_closed(self, waiting: T, tell: Callable[[T], None]) -> None:
+        """Call `tell` with this object once after `close`, if it is still there: it waits for replies by itself."""
+        self._to_tell[waiting] = tell
 
     def enqueue(self, draft: Draft, raw: bytes) -> Handle[Any]:
         """Send one message."""

@@ -179,7 +179,28 @@ class MapResult(AsyncResult[list[T]]):
 
 
 class Arrivals(Generic[T]):
-    """What `imap` and `imap_unordered` return: an iterator whose `next` may be given a timeout.
+    """What `imap` and `imap_unordered` return: an iterator whose `next` may be given a timeout."""
+
+    def __init__(self, shelf: Shelf[T], pool: object) -> None:
+        """Give what is on the shelf, and keep the pool that fills it."""
+        self._shelf = shelf
+        self._pool = pool
+
+    def __iter__(self) -> Iterator[T]:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> T:
+        """Return the next value, or raise what its job ended with."""
+        return self._shelf.next()
+
+    def next(self, timeout: float | None = None) -> T:
+        """Return the next value, waiting at most `timeout` seconds; raises as `AsyncResult.get`."""
+        return self._shelf.next(timeout)
+
+
+class Shelf(Generic[T]):
+    """Where the values of an `imap` are put as they come, and taken from by its `Arrivals`.
 
     A feeder makes the places, at most `window` ahead of what has been taken, so that neither side runs away.
     """
@@ -193,14 +214,6 @@ class Arrivals(Generic[T]):
         self._places = 0
         self._taken = 0
         self._closed: BaseException | bool = False  # True: no more places; an exception: that is the last thing to say
-
-    def __iter__(self) -> Iterator[T]:
-        """Return itself."""
-        return self
-
-    def __next__(self) -> T:
-        """Return the next value, or raise what its job ended with."""
-        return self.next()
 
     def next(self, timeout: float | None = None) -> T:
         """Return the next value, waiting at most `timeout` seconds; raises as `AsyncResult.get`."""

@@ -12,12 +12,12 @@ import weakref
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from workd.client import commands, message
+from workd.client import commands, message, pool_feeding
 from workd.client.forking import begin_with_each_process
 from workd.client.message import DEFAULT_QUEUE
 from workd.client.outcomes import value_or_error
 from workd.client.pool_progress import Places, Progress
-from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult
+from workd.client.pool_results import Arrivals, AsyncResult, CallbackThread, MapResult, Shelf
 from workd.client.sync import Client
 from workd.errors import InvalidJobError, PoolClosedError
 
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
     from workd.client.handle import Handle, Job
     from workd.client.message import Draft
-    from workd.client.pool_progress import OnProgress
+    from workd.client.pool_progress import OnProgress, Sink
     from workd.client.replies import JobKey, OnOutcome
     from workd.wire import Outcome
 
-    Sink = Callable[[Any, BaseException | None], None]
     Task = str | Callable[..., Any]
 
 R = TypeVar("R")
@@ -76,7 +75,7 @@ class RedisPool:
         self._terminated = False
         self._open = True
         if not self._owns_client:
-            self._client.core.tell_when_closed(self.terminate)
+            self._client.core.tell_when_closed(self, RedisPool.terminate)
 
     def _begin(self) -> None:
         """Make what belongs to this process: at first, and in a forked child, which waits for none of the parent's."""
@@ -85,7 +84,7 @@ class RedisPool:
         self._changed = threading.Condition()
         self._outstanding: dict[JobKey, Sink] = {}
         self._ending = 0  # sinks that are being told
-        self._feeding: weakref.WeakSet[Arrivals[Any]] = weakref.WeakSet()
+        self._feeding: weakref.WeakSet[Shelf[Any]] = weakref.WeakSet()
 
     def apply(self, func: Task, args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> Any:
         """Run one job and return its value."""
@@ -104,8 +103,7 @@ class RedisPool:
         result: AsyncResult[Any] = AsyncResult(self._callbacks, callback, error_callback)
         draft = self._draft(func)
         raw = message.build(draft, tuple(args), kwds or {})
-        for handles in self._send(draft, iter([raw]), 1):
-            self._subscribe(handles, [result.end])
+        self.send_some(draft, raw, iter(()), 1, iter([result.end]))
         return result
 
     def map(
@@ -186,8 +184,8 @@ class RedisPool:
         self._open = False
         self._places.close()
         gone = _gone()
-        for arrivals in list(self._feeding):
-            arrivals.no_more(gone)
+        for shelf in list(self._feeding):
+            shelf.no_more(gone)
         with self._changed:
             self._terminated = True
             sinks, self._outstanding = list(self._outstanding.values()), {}
@@ -204,8 +202,8 @@ class RedisPool:
         """
         if self._open:
             raise ValueError("Pool is still running")
-        for arrivals in list(self._feeding):
-            arrivals.take_all()
+        for shelf in list(self._feeding):
+            shelf.take_all()
         with self._changed:
             self._changed.wait_for(self._is_over)
         self._callbacks.stop(join=True)
@@ -230,8 +228,8 @@ class RedisPool:
         result.begin()
         draft = self._draft(func)
         sinks = map(progress.counted, map(result.place, count()))
-        for handles in self._send(draft, _messages(draft, args_of_each), commands.MESSAGES_PER_CALL):
-            self._subscribe(handles, list(islice(sinks, len(handles))))
+        for first in (raws := _messages(draft, args_of_each)):  # no place is taken for what is not there
+            self.send_some(draft, first, raws, commands.MESSAGES_PER_CALL, sinks)
         progress.all_sent()
         result.no_more()
         return result
@@ -252,51 +250,28 @@ class RedisPool:
         self._require_open()
         if chunksize < 1:
             raise ValueError(f"chunksize must be 1 or more, not {chunksize}")
-        arrivals: Arrivals[Any] = Arrivals(max(_WINDOW, chunksize), ordered=ordered)
+        shelf: Shelf[Any] = Shelf(max(_WINDOW, chunksize), ordered=ordered)
         raws = _messages(draft := self._draft(func), ((item,) for item in iterable))
-        self._feeding.add(arrivals)
-        feeder = threading.Thread(
-            target=self._feed, args=(arrivals, draft, raws, chunksize, progress), name="workd-imap", daemon=True
-        )
-        feeder.start()
-        return arrivals
+        self._feeding.add(shelf)
+        pool_feeding.start(self, shelf, draft, raws, chunksize, progress)
+        return Arrivals(shelf, self)
 
-    def _feed(
-        self, arrivals: Arrivals[Any], draft: Draft, raws: Iterator[bytes], chunksize: int, progress: Progress
-    ) -> None:
-        """Enqueue as room is made; runs in a thread, since the iterable may be slow or without end."""
-        sinks = map(progress.counted, map(arrivals.place, count()))
-        try:
-            for handles in self._send(draft, raws, chunksize, arrivals.make_room):
-                self._subscribe(handles, list(islice(sinks, len(handles))))
-        except BaseException as error:  # noqa: BLE001 (the iterable's or ours: it is raised where the values are taken)
-            arrivals.no_more(error)
-        else:
-            progress.all_sent()
-            arrivals.no_more()
+    def fed(self, shelf: Shelf[Any]) -> None:
+        """Take note that nothing more will be put on this shelf; for the thread of an imap."""
         with self._changed:
-            self._feeding.discard(arrivals)
+            self._feeding.discard(shelf)
             self._changed.notify_all()
 
-    def _send(
-        self,
-        draft: Draft,
-        raws: Iterator[bytes],
-        most: int,
-        has_room: Callable[[int], bool] = lambda _: True,
-    ) -> Iterator[list[Handle[Any]]]:
-        """Enqueue messages, at most `most` in a call and as there are places; give the handles of each call."""
-        first = next(raws, None)  # no place is taken for what is not there
-        while first is not None and has_room(most):
-            if not (places := self._places.take(most)):
-                raise _gone()
-            try:
-                for handles in self._client.core.enqueue_many(draft, [first, *islice(raws, places - 1)]):
-                    places -= len(handles)  # these are freed by their ends
-                    yield handles
-            finally:
-                self._places.give_back(places)
-            first = next(raws, None)
+    def send_some(self, draft: Draft, first: bytes, others: Iterator[bytes], most: int, sinks: Iterator[Sink]) -> None:
+        """Enqueue `first` and what comes next, at most `most` in all and as there are places; for this package."""
+        if not (places := self._places.take(most)):
+            raise _gone()
+        try:
+            for handles in self._client.core.enqueue_many(draft, [first, *islice(others, places - 1)]):
+                places -= len(handles)  # these are freed by their ends
+                self._subscribe(handles, list(islice(sinks, len(handles))))
+        finally:
+            self._places.give_back(places)
 
     def _draft(self, func: Task) -> Draft:
         draft = self._client.draft(func)
