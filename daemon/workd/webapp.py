@@ -8,7 +8,7 @@ once: whatever somebody does here, probes are answered and no descriptor of the 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
     from workd.health import HealthState, Pages, Report
 
@@ -118,7 +119,7 @@ class ImpatientProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn's, which logs it
         """Refuse what is no request, as JSON like all else; one before it whose body went wrong has no answer."""
-        before = self.cycle
+        before = cast("RequestResponseCycle | None", self.cycle)  # None before the first, whatever its type says
         if before is None or before.response_complete or not before.response_started:  # else an answer is on its way
             self.transport.write(_REFUSAL)
         if before is not None:
