@@ -32,6 +32,16 @@ def hold_back() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, set(HANDLED) - _ENDS)
 
 
+def pass_by() -> None:
+    """Let what comes from now on change nothing: the daemon has ended, and its exit code is to say how.
+
+    To be called when the loop is closed. Python gives the signals that it handles back to their defaults while it ends:
+    a second SIGTERM would be a death then, and a SIGQUIT would write a core.
+    """
+    for number in HANDLED:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class SignalInbox:
     """Keeps the signals that came, in order, until somebody asks for the next."""
 

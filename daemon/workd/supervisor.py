@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from workd import log, orphans, parts
+from workd import log, orphans, parts, signals
 from workd.answering import Answerer
 from workd.broker.answering import Answering
 from workd.broker.registry import Registry
@@ -70,8 +70,11 @@ def run(
     `read` reads the sources of the settings again, for a reload; `watched`: one follows each change of a task's file.
     """
     _collect_rarely()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(settings, read, launched, watched=watched))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_live(settings, read, launched, watched=watched))
+    finally:
+        signals.pass_by()
 
 
 def _collect_rarely() -> None:

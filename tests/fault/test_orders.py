@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from support.daemons import clean_environment
 from support.fault_queue import message
 from support.waiting import eventually
 
@@ -22,6 +23,14 @@ if TYPE_CHECKING:
 
 PROMPT_S = 40.0  # an end that waits for nothing, on a machine that is busy with other things
 QUIET = "quiet: nothing more is fetched or started here"
+SAY_WHAT_IS_IGNORED = """
+import atexit, pathlib, signal, sys
+def say(path=pathlib.Path(__file__).with_name("ignored")):
+    numbers = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
+    path.write_text(" ".join(signal.Signals(number).name for number in numbers))
+if "run" in sys.orig_argv:
+    atexit.register(say)
+"""
 
 
 def health(tmp_path: Path, path: str) -> tuple[int, dict[str, Any]]:
@@ -69,6 +78,20 @@ def test_quit_ends_a_drain_that_is_under_way(queue: FaultQueue, start_daemon: St
     queue.open_gate("gate")
     start_daemon()
     queue.succeeded(job, attempts=1, deliveries=2)
+
+
+def test_what_comes_when_the_daemon_has_ended_changes_nothing_of_its_exit_code(
+    start_daemon: StartDaemon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(SAY_WHAT_IS_IGNORED)
+    daemon = start_daemon(environment={"PYTHONPATH": f"{folder}:{clean_environment()['PYTHONPATH']}"})
+    daemon.term()
+    assert daemon.wait(PROMPT_S) == 0
+    # A handler of Python's own would be given up before the process is gone, and the signal would end it.
+    ignored = (folder / "ignored").read_text().split()
+    assert {"SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGTTIN", "SIGTTOU"} <= set(ignored)
 
 
 # ── USR1 ──
