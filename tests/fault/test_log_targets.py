@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from support.journald import Journald
-from support.log_targets import DaemonOn, PipeReader, with_journal
+from support.log_targets import DaemonOn, PipeReader, with_journal, with_patience
 from support.waiting import eventually
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def test_what_was_dropped_is_said_once_somebody_reads_again(
 
 def test_a_reader_that_is_only_slow_gets_every_line(queue: FaultQueue, tmp_path: Path, pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    with DaemonOn(queue.server.url, tmp_path, writer, workers=2) as daemon:
+    environment = with_patience(tmp_path, BUSY_S)  # how long it is by itself, tests of the sink say
+    with DaemonOn(queue.server.url, tmp_path, writer, workers=2, environment=environment) as daemon:
         read = PipeReader(reader).start()
         ids = [queue.push("say", f"job {number}", 1_000) for number in range(4)]
         queue.all_ended(ids, BUSY_S)

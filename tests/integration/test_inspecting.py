@@ -107,7 +107,7 @@ def test_a_daemon_that_is_stopped_is_said_not_to_have_answered_and_does_later_wh
 ) -> None:
     with fleet(queue, 2, lease_s=60) as (daemons, admin):
         daemons[1].pause()
-        heard = admin.fleet.scale(3, wait_s=2.0)
+        heard = admin.fleet.scale(3, wait_s=10.0)  # all of it is waited for the one that is stopped
         assert [answer.daemon for answer in heard.answers] == [daemons[0].daemon_id]
         assert [info.id for info in heard.silent] == [daemons[1].daemon_id]
         assert not heard.ok

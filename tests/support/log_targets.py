@@ -60,6 +60,12 @@ def with_journal(folder: Path, socket_path: Path, stream_fd: int) -> dict[str, s
     }
 
 
+def with_patience(folder: Path, patience_s: float) -> dict[str, str]:
+    """Return what makes the workers of a daemon wait so long for a reader that has no CPU at the moment."""
+    (folder / "sitecustomize.py").write_text(f"from workd.output import sink\nsink.PATIENCE_S = {patience_s}\n")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), clean_environment()["PYTHONPATH"]])}
+
+
 class PipeReader:
     """Reads a pipe from the moment it is started on, and keeps all of it."""
 
@@ -96,4 +102,4 @@ class PipeReader:
         return [json.loads(line) for line in self.text().splitlines() if line.startswith("{")]
 
 
-__all__ = ["FOLDER", "MARK", "DaemonOn", "PipeReader", "with_journal"]
+__all__ = ["FOLDER", "MARK", "DaemonOn", "PipeReader", "with_journal", "with_patience"]
