@@ -8,6 +8,7 @@ once: whatever somebody does here, probes are answered and no descriptor of the 
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.applications import Starlette
@@ -49,6 +50,14 @@ _log = get_logger(__name__)
 _numbers = itertools.count(1)
 
 
+class _Json(JSONResponse):
+    """JSON that can be sent whatever is in its texts: a probe that gets no answer has a daemon restarted."""
+
+    def render(self, content: Any) -> bytes:
+        """Write it; what is no text (half a surrogate pair) is a question mark."""
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+
+
 def make_app(state: HealthState, pages: Pages | None = None) -> Starlette:
     """Build the application: health is 200 or 503 and the whole report as JSON either way; GET and HEAD alone."""
 
@@ -74,14 +83,14 @@ def _routes_of(pages: Pages) -> list[Route]:
         return Response(await pages.metrics(), headers=_HEADERS, media_type=pages.metrics_type)
 
     async def status(_request: Request) -> Response:
-        return JSONResponse(await pages.status(), headers=_HEADERS)
+        return _Json(await pages.status(), headers=_HEADERS)
 
     return [Route("/metrics", metrics), Route("/status", status)]
 
 
 def _answer(report: Report) -> Response:
     body = {"ok": report.ok, "reasons": list(report.reasons), **report.details}
-    return JSONResponse(body, status_code=200 if report.ok else 503, headers=_HEADERS)
+    return _Json(body, status_code=200 if report.ok else 503, headers=_HEADERS)
 
 
 async def _refused(request: Request, error: HTTPException) -> Response:
@@ -89,12 +98,12 @@ async def _refused(request: Request, error: HTTPException) -> Response:
     error_of = {404: f"there is no {request.url.path} here", 405: f"{request.method} is not answered, GET and HEAD are"}
     body = {"error": error_of.get(error.status_code, error.detail)}
     headers = {**_HEADERS, **(error.headers or {})}
-    return JSONResponse(body, status_code=error.status_code, headers=headers)
+    return _Json(body, status_code=error.status_code, headers=headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     _log.error("a page could not be made", path=request.url.path, error=f"{type(error).__name__}: {error}")
-    return JSONResponse({"error": "this page could not be made; the log says why"}, status_code=500, headers=_HEADERS)
+    return _Json({"error": "this page could not be made; the log says why"}, status_code=500, headers=_HEADERS)
 
 
 class ImpatientProtocol(H11Protocol):

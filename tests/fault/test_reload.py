@@ -126,6 +126,7 @@ def test_a_job_that_runs_ends_with_the_code_it_began_with_and_holds_up_nobody(
         "import nothing_of_that_name",
         "exit(3)",
         "raise RuntimeError('half of a pair: \\ud800, a zero: \\0, and much: ' + '\\U0001f600' * 5000)",
+        "class Mute(Exception):\n    def __str__(self):\n        raise KeyError\nraise Mute",
     ],
 )
 def test_code_that_does_not_load_changes_nothing_and_is_said(

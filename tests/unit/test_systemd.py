@@ -29,14 +29,16 @@ def test_the_manager_is_told_each_state(manager: tuple[str, socket.socket]) -> N
     said = [
         notifier.ready("4 workers"),
         notifier.status("draining\n2 jobs"),
+        notifier.status("the reload failed: \udc80"),
         notifier.watchdog(),
         notifier.extend_timeout(1.5),
         notifier.stopping(),
     ]
-    assert said == [True] * 5
+    assert said == [True] * 6
     assert [receiver.recv(4096).decode() for _ in said] == [
         "READY=1\nSTATUS=4 workers",
         "STATUS=draining 2 jobs",
+        "STATUS=the reload failed: ?",
         "WATCHDOG=1",
         "EXTEND_TIMEOUT_USEC=1500000",
         "STOPPING=1",

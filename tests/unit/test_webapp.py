@@ -130,6 +130,20 @@ async def test_a_page_that_cannot_be_made_is_an_error_and_the_others_stay(
     assert (await ask(where, "/livez")).status == 200
 
 
+async def test_a_probe_is_answered_whatever_the_texts_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = Report(ok=True, details={"reload_trouble": "half of a pair: \ud83d", "queue": "größe"})
+    monkeypatch.setattr(FakeState, "live", lambda _: report)
+    server = HealthServer(FakeState(), [TcpAddress("127.0.0.1", 0)])
+    (address,) = await server.start()
+    assert isinstance(address, TcpAddress)
+    answer = await ask(address, "/livez")
+    assert answer.status == 200
+    assert json.loads(answer.body) == {
+        "ok": True, "reasons": [], "reload_trouble": "half of a pair: ?", "queue": "größe"
+    }  # fmt: skip
+    await server.stop()
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -23,7 +23,7 @@ def complain(error: BaseException, module: str = "") -> dict[str, str]:
     place = f"{theirs[-1].filename}:{theirs[-1].lineno}" if theirs else ""
     if isinstance(error, SyntaxError) and error.filename:
         place = f"{error.filename}:{error.lineno}"
-    words = ": ".join(filter(None, (type(error).__name__, str(error)[:_CAUSE_CHARS])))
+    words = ": ".join(filter(None, (type(error).__name__, _text(error)[:_CAUSE_CHARS])))
     return {
         "module": getattr(error, "module", "") or module,
         "cause": _encodable(f"{words} ({place})" if place else words),
@@ -34,6 +34,13 @@ def complain(error: BaseException, module: str = "") -> dict[str, str]:
 def _encodable(text: str) -> str:
     """Write out halves of surrogate pairs, which a file name or somebody's data may bring: they could not be sent."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 - a __str__ of the user's own
+        return f"<its text cannot be had: {type(broken).__name__} in __str__>"
 
 
 def _is_ours(filename: str) -> bool:
