@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
-    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
 
     from workd.health import HealthState, Pages, Report
 
@@ -128,7 +127,7 @@ class ImpatientProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn's, which logs it
         """Refuse what is no request, as JSON like all else; one before it whose body went wrong has no answer."""
-        before = cast("RequestResponseCycle | None", self.cycle)  # None before the first, whatever its type says
+        before: Any = self.cycle  # None before the first request, whatever uvicorn's annotation says
         if before is None or before.response_complete or not before.response_started:  # else an answer is on its way
             self.transport.write(_REFUSAL)
         if before is not None:

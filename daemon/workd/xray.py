@@ -7,6 +7,7 @@ bounded: rows, stacks, and how much is done in one turn of the loop.
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from workd import source_lines
@@ -31,6 +32,8 @@ MOST_JOBS: Final = 2_000
 MOST_WORKERS: Final = 500  # whose stacks are shown at once
 SHOWN_OF_A_WORKER: Final = 200  # jobs, beside its stacks
 _A_TURN: Final = 16  # processes that are looked at in one turn of the loop
+_ROWS_A_TURN: Final = 50
+_LINES_A_TURN: Final = 8  # of the log
 _SHOWN_FRAMES: Final = 40  # of a stack, in the log
 _SHOWN_STACKS: Final = 50
 
@@ -58,16 +61,20 @@ class Inspector:
 
     async def jobs(self, wanted: Wanted = _any) -> tuple[list[RunningJob], int]:
         """Return the wanted jobs that run, the longest first, and how many more there are than can be shown."""
-        found = [(tenant, job) for tenant, job in self._running() if wanted(job)]
-        found.sort(key=lambda pair: _since(*pair))
+        found = [(tenant, job, beside) for tenant, job, beside in self._running() if wanted(job)]
+        found.sort(key=lambda one: _since(*one[:2]))
         shown = found[:MOST_JOBS]
-        used = await self._usage({tenant.pid for tenant, _ in shown})
-        now = self._loop.time()
-        return [_describe(tenant, job, used, now) for tenant, job in shown], len(found) - len(shown)
+        used = await self._usage({tenant.pid for tenant, *_ in shown})
+        now, rows = self._loop.time(), []
+        for number, (tenant, job, beside) in enumerate(shown, 1):
+            rows.append(_describe(tenant, job, beside, used, now))
+            if number % _ROWS_A_TURN == 0:
+                await asyncio.sleep(0)
+        return rows, len(found) - len(shown)
 
     async def stacks(self, wanted: Wanted = _any, *, sources: bool = True) -> tuple[list[WorkerStacks], int]:
         """Return where the workers are that run wanted jobs, and how many more there are than can be shown."""
-        found = list(dict.fromkeys(tenant for tenant, job in self._running() if wanted(job)))
+        found = list(dict.fromkeys(tenant for tenant, job, _ in self._running() if wanted(job)))
         shown = found[:MOST_WORKERS]
         used = await self._usage({tenant.pid for tenant in shown})
         looks = await asyncio.gather(*(self._look(tenant, wanted, used) for tenant in shown))
@@ -87,22 +94,27 @@ class Inspector:
 
     async def _write_all(self) -> None:
         rows, more = await self.jobs()
-        for row in rows:
+        for number, row in enumerate(rows, 1):
             facts = {"job_id": row.id, "task": row.task, "queue": row.queue, "delivery": row.delivery}
             use = {"rss_bytes": row.rss_bytes, "cpu_percent": row.cpu_percent}
             log.info("x-ray: a job runs", worker_pid=row.pid, seconds=row.seconds, **facts, **use)
+            if number % _LINES_A_TURN == 0:
+                await asyncio.sleep(0)
         workers, unseen = await self.stacks()
         for worker in workers:
             said = {"note": worker.note or None, "kernel": worker.kernel or None, "stacks": as_text(worker.stacks)}
             facts = {"worker_pid": worker.pid, "slot": worker.slot, "job_ids": [job.id for job in worker.jobs][:20]}
             log.info("x-ray: where a worker is", **facts, **{name: text for name, text in said.items() if text})
+            await asyncio.sleep(0)
         running, buffered = self.counts()
         log.info("x-ray", running=running, buffered=buffered, workers=self._pool.size, left_out=more + unseen)
 
-    def _running(self) -> Iterator[tuple[Tenant, Job]]:
+    def _running(self) -> Iterator[tuple[Tenant, Job, int]]:
+        """Yield each worker and job, with how many jobs the worker runs."""
         for tenant in self._pool.tenants():
-            for job in _heads(tenant):
-                yield tenant, job
+            heads = _heads(tenant)
+            for job in heads:
+                yield tenant, job, len(heads)
 
     async def _usage(self, pids: Iterable[int]) -> dict[int, tuple[Usage, float]]:
         """Return what each process uses, and the share of a core that it has used over a moment, in percent."""
@@ -129,16 +141,19 @@ class Inspector:
         look = await self._xray.look(tenant)
         now, jobs = self._loop.time(), _heads(tenant)
         by_key = {job.key: job for job in jobs}
-        stacks = [
-            stack.model_copy(update={"job": by_key[stack.key].ref.job_id}) if stack.key in by_key else stack
-            for stack in look.stacks
-            if stack.key not in by_key or wanted(by_key[stack.key])
-        ]
-        rows = [_describe(tenant, job, used, now) for job in jobs if wanted(job)]
+        stacks = []
+        for number, stack in enumerate(look.stacks, 1):
+            if stack.key not in by_key:
+                stacks.append(stack)
+            elif wanted(job := by_key[stack.key]):
+                stacks.append(stack.model_copy(update={"job": job.ref.job_id}))
+            if number % _ROWS_A_TURN == 0:
+                await asyncio.sleep(0)
+        shown = list(islice((job for job in jobs if wanted(job)), SHOWN_OF_A_WORKER))
         return WorkerStacks(
             pid=tenant.pid,
             slot=tenant.slot.index,
-            jobs=tuple(rows[:SHOWN_OF_A_WORKER]),
+            jobs=tuple(_describe(tenant, job, len(jobs), used, now) for job in shown),
             stacks=tuple(stacks),
             how=look.how,
             note=look.note,
@@ -157,7 +172,7 @@ def _since(tenant: Tenant, job: Job) -> float:
     return job.since if tenant.shares is not None else tenant.head_since
 
 
-def _describe(tenant: Tenant, job: Job, used: dict[int, tuple[Usage, float]], now: float) -> RunningJob:
+def _describe(tenant: Tenant, job: Job, beside: int, used: dict[int, tuple[Usage, float]], now: float) -> RunningJob:
     flight: Flight = job.ref
     usage, percent = used.get(tenant.pid, (None, 0.0))
     return RunningJob(
@@ -172,7 +187,7 @@ def _describe(tenant: Tenant, job: Job, used: dict[int, tuple[Usage, float]], no
         rss_bytes=usage.rss_bytes if usage is not None else 0,
         cpu_percent=percent,
         state=usage.state if usage is not None else "",
-        shared_by=max(1, len(_heads(tenant))),
+        shared_by=beside,
     )
 
 
@@ -181,9 +196,15 @@ async def _with_sources(workers: Iterable[WorkerStacks]) -> list[WorkerStacks]:
     found = list(workers)
     frames = {(frame.file, frame.line) for worker in found for stack in worker.stacks for frame in stack.frames}
     texts = await source_lines.read(frames) if frames else {}
-    return [
-        worker.model_copy(update={"stacks": tuple(_told(stack, texts) for stack in worker.stacks)}) for worker in found
-    ]
+    told = []
+    for worker in found:
+        stacks = []
+        for number, stack in enumerate(worker.stacks, 1):
+            stacks.append(_told(stack, texts))
+            if number % _ROWS_A_TURN == 0:
+                await asyncio.sleep(0)
+        told.append(worker.model_copy(update={"stacks": tuple(stacks)}))
+    return told
 
 
 def _told(stack: Stack, texts: dict[source_lines.Place, str]) -> Stack:
