@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SHOWN_JOBS: Final = 20
 """Of one worker: those that run side by side, or are buffered, may be thousands."""
 _WORKERS_A_TURN: Final = 20
+_TASKS_A_TURN: Final = 50
 
 
 async def page(sources: Sources) -> dict[str, Any]:
@@ -52,7 +53,7 @@ async def page(sources: Sources) -> dict[str, Any]:
             "failures": pulse.failures,
         },
         "queues": list(_queues(sources, now)),
-        "tasks": {task: _task(tally) for task, tally in tallies.by_task.items()},
+        "tasks": await _tasks(tallies.by_task),
         "workers": await _workers(sources, now),
         "settings": {name: masked(name, getattr(settings, name)) for name in names()},
     }
@@ -81,6 +82,15 @@ def _queues(sources: Sources, now: float) -> Iterator[dict[str, object]]:
         if (look := looks.get(queue)) is not None:
             shown |= {"asked_s": round(now - look.at, 1), **asdict(look.state)}
         yield shown
+
+
+async def _tasks(by_task: Mapping[str, TaskTally]) -> dict[str, dict[str, object]]:
+    told = {}
+    for number, (task, tally) in enumerate(list(by_task.items()), 1):  # a reload may bring more meanwhile
+        told[task] = _task(tally)
+        if not number % _TASKS_A_TURN:
+            await asyncio.sleep(0)
+    return told
 
 
 def _task(tally: TaskTally) -> dict[str, object]:

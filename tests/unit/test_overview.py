@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
 from workd import overview
+from workd.clock import Clock
 from workd.pool.slot import TenantState
+from workd.tallies import OTHER, Tallies
 
 
 def job(job_id: str, since: float = 0.0) -> SimpleNamespace:
@@ -38,3 +41,17 @@ def test_jobs_that_share_a_worker_run_side_by_side_but_for_one_that_waits_to_be_
     assert (ids_and_seconds(told), told["buffered"]) == ([("a", 5.0), ("b", 1.0)], 0)
     told = shown(*beside, alone, shares=SimpleNamespace(tail=alone))
     assert (ids_and_seconds(told), told["buffered"]) == ([("a", 5.0), ("b", 1.0)], 1)
+
+
+async def test_many_tasks_are_told_in_turns_also_while_a_reload_brings_more() -> None:
+    tallies = Tallies(["default"], Clock())
+    tallies.know(f"task-{number}" for number in range(1_000))
+    telling, turns = asyncio.ensure_future(overview._tasks(tallies.by_task)), 0
+    while not telling.done():
+        await asyncio.sleep(0)
+        tallies.know([f"new-{turns}"])
+        turns += 1
+    assert turns > 10
+    told = telling.result()
+    assert {OTHER, "task-0", "task-999"} <= told.keys()
+    assert told["task-0"]["succeeded"] == 0
