@@ -88,6 +88,7 @@ class Arrivals:
         self._reader: Reader
         self._unread_share = UNREAD_SHARE if limits.signing is None else SIGNED_SHARE
         self._recent_bytes = 1024.0
+        self._has_warned = False
 
     def limit(self, limits: Limits) -> None:
         """Read under other limits from the next `attach` on."""
@@ -104,6 +105,8 @@ class Arrivals:
 
     async def take(self, session: Session, entries: Sequence[Entry]) -> None:
         """Take fetched entries: run what can run, and decide at once about what can't."""
+        if not self._has_warned and self._limits.signing is None and entries and entries[0].signature is not None:
+            self._warn_of_signatures(entries[0])
         rest = iter(entries)
         while True:
             if not await self._take_slice(session, rest):
@@ -151,6 +154,12 @@ class Arrivals:
             info = wire.ErrorInfo(type="InternalError", message=f"{type(error).__name__}: {error}")
             refused = retry.Refused(wire.DeadReason.INVALID, info, ran=False)
             return Flight(entry, entry.id or entry.entry_id), refused
+
+    def _warn_of_signatures(self, entry: Entry) -> None:
+        """Say it once, of the first of a fetch: whoever signs means to be checked, and keys may have gone astray."""
+        self._has_warned = True
+        text = "messages are signed, and this daemon has no signing_keys: it checks nothing, and runs unsigned ones too"
+        log.warning(text, queue=entry.queue, job_id=entry.id or entry.entry_id)
 
     def _note_size(self, size: int) -> None:
         """Keep the recent size of messages: growing at once, shrinking slowly, so that a fetch stays within bounds."""

@@ -36,7 +36,7 @@ from workd.sizes import LeastWorkers, MostWorkers, Workers
 from workd_tasks.options import MAX_CONCURRENCY, MIN_MEMORY_BYTES, QUEUE_RULE, size_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 DEFAULT_CONFIG: Final = Path("/etc/workd/workd.toml")
 ENV_PREFIX: Final = "WORKD_"
@@ -173,6 +173,9 @@ class Settings(BaseSettings):
         repr=False,
         description="keys of at least 16 bytes: messages have to be signed with one of them, the first signs ours",
     )
+    require_signatures: bool = Field(
+        default=False, description="end at start without signing_keys, instead of running what nobody has signed"
+    )
     require_redis: bool = Field(
         default=False, description="end at start when Redis does not answer, instead of trying on"
     )
@@ -244,15 +247,20 @@ def masked(name: str, value: object) -> object:
     return re.sub(r"([?&](?:ssl_|sentinel_)?password=)[^&\s]*", r"\1***", hidden)
 
 
-def load(flags: Mapping[str, object], config: Path | None = None) -> Loaded:
+Layer = tuple[str, dict[str, Any]]
+"""Where some values come from, and these."""
+
+
+def load(flags: Mapping[str, object], config: Path | None = None, unit: Iterable[Layer] = ()) -> Loaded:
     """Read all sources and check them; SettingsError names the first setting that is wrong, and its source.
 
     `flags` maps setting names to values; None is a flag that was not given. `config` is a file that has to
-    exist; without it DEFAULT_CONFIG is read if it is there.
+    exist; without it DEFAULT_CONFIG is read if it is there. `unit` is what a unit would bring, weaker than our own.
     """
     layers = [
         *_file_layers(config),
         *_credential_layers(os.environ.get("CREDENTIALS_DIRECTORY", "")),
+        *unit,
         *((variable(name), {name: value}) for name, value in EnvSettingsSource(Settings)().items()),
         *((flag(name), {name: value}) for name, value in flags.items() if value is not None),
     ]
@@ -266,9 +274,6 @@ def load(flags: Mapping[str, object], config: Path | None = None) -> Loaded:
     except ValidationError as error:
         raise _settings_error(error, values, origins) from None
     return Loaded(settings, origins, tuple(_warnings(settings, os.environ)))
-
-
-Layer = tuple[str, dict[str, Any]]
 
 
 def _file_layers(config: Path | None) -> list[Layer]:

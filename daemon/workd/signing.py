@@ -95,8 +95,16 @@ class Signing:
 
 
 def split_keys(value: object) -> object:
-    """Read keys as people write them in one word or, in a file of their own, one in a line; leave lists as they are."""
-    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+    """Read keys as people write them in one word or, in a file of their own, one in a line; leave lists as they are.
+
+    A place for keys that is empty is a mistake, such as a file that was never written: ValueError. Going on without
+    any would be going on unsigned.
+    """
+    if not isinstance(value, str):
+        return value
+    if not (keys := tuple(value.replace(",", " ").split())):
+        raise ValueError("there is no key in it: where nothing is to be signed, leave it out")
+    return keys
 
 
 def check_keys(keys: tuple[str, ...]) -> tuple[str, ...]:

@@ -231,3 +231,16 @@ def test_a_daemon_without_the_key_of_a_rotation_refuses_what_it_signs(valkey: Se
         behind.wait_ready()
         handle = client.enqueue(t.double, 4)
         assert dead_letter(valkey, handle.id)[b"reason"] == b"bad-signature"
+
+
+def test_a_daemon_that_has_lost_its_keys_says_once_that_it_checks_nothing(valkey: Server, tmp_path: Path) -> None:
+    with (
+        DaemonProcess(valkey.url, tmp_path, modules=MODULES, workers=1) as keyless,
+        Client(valkey.url) as plain,
+        Client(valkey.url, signing_key=KEY) as client,
+    ):
+        assert plain.enqueue(t.double, 1).get(40) == 2
+        assert [client.enqueue(t.double, number).get(40) for number in (2, 3)] == [4, 6]
+        warned = [line["event"] for line in keyless.log() if "signing_keys" in str(line["event"])]
+    (text,) = warned
+    assert text.startswith("messages are signed, and this daemon has no signing_keys")

@@ -91,6 +91,20 @@ def test_run_reads_the_file_again_when_it_is_asked_to(monkeypatch: pytest.Monkey
         supervisor.read()
 
 
+def test_a_daemon_that_is_to_take_signed_messages_alone_does_not_start_without_keys(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = supervised(monkeypatch)
+    assert app.call(["run", "m", "--require-signatures"]) == Exit.CONFIG
+    assert capsys.readouterr().err.startswith("workd: signing_keys: there are none, and require_signatures is set")
+    assert supervisor.calls == []
+    monkeypatch.setenv("WORKD_SIGNING_KEYS", "correct-horse-battery-staple")
+    assert app.call(["run", "m", "--require-signatures"]) == 0
+    monkeypatch.delenv("WORKD_SIGNING_KEYS")  # a reload that finds none changes nothing
+    with pytest.raises(errors.SettingsError, match="signing_keys"):
+        supervisor.read()
+
+
 def test_reload_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     supervised(monkeypatch)
     monkeypatch.setattr("workd.cli.run.find_spec", lambda name: None)

@@ -114,12 +114,12 @@ def test_a_file_that_everybody_may_write_is_a_problem(open_folder: Path) -> None
     assert (found.level, found.check) == (Level.PROBLEM, "files.config")
 
 
-def test_a_credential_is_kept_or_not(tmp_path: Path) -> None:
-    path = written(tmp_path, "redis://:x@h/0", 0o644)
+def test_a_credential_is_kept_or_not(open_folder: Path) -> None:
+    path = written(open_folder, "redis://:x@h/0", 0o644)
     assert files.credential("redis_url", path).level is Level.PROBLEM
     path.chmod(0o600)
     assert files.credential("redis_url", path).level is Level.OK
-    assert files.credential("redis_url", tmp_path / "none").level is Level.NOTE
+    assert files.credential("redis_url", open_folder / "none").level is Level.NOTE
 
 
 def test_a_socket_needs_a_folder_that_can_be_written(open_folder: Path) -> None:
@@ -373,8 +373,60 @@ def test_credentials_are_looked_for_where_systemd_does(tmp_path: Path, monkeypat
     monkeypatch.setattr(rounds, "_CREDENTIALS", (tmp_path,))
     unit = Unit({"Id": "workd.service", "LoadCredential": "redis_url:workd.redis_url signing_keys:workd.signing_keys"})
     assert rounds.credentials(unit) == {"redis_url": tmp_path / "workd.redis_url"}
-    loaded, _ = configuration.read({}, None)
-    case, (found,) = rounds._with_credentials(rounds.Case(loaded, None, (), (unit,)))
-    assert case.settings.redis_url == "redis://:x@elsewhere/0"
+    brought, unread = rounds.brings(unit)
+    loaded, (found,) = configuration.read({}, None, brought)
+    assert (loaded.settings.redis_url, unread) == ("redis://:x@elsewhere/0", [])
     assert found.level is Level.OK
+    assert str(tmp_path / "workd.redis_url") in found.said
     assert ":x@" not in found.said
+
+
+# ── what a unit brings
+
+KEY = "correct-horse-battery-staple"
+
+
+def unit_with(**properties: str) -> Unit:
+    return Unit({"Id": "workd.service", "LoadState": "loaded"} | properties)
+
+
+def test_what_a_unit_sets_counts_as_for_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path, "drain_s = 10\nworkers = 1\nqueues = ['a']", 0o600)
+    argv = f"/opt/workd/bin/workd run --config {file} tasks.images --workers 3 --require-redis --log-level=debug --json"
+    unit = unit_with(
+        Environment="PATH=/bin WORKD_DRAIN_S=60 'WORKD_QUEUES=x,y' WORKD_WORKERS=2 WORKD_HTTP=127.0.0.1:1 WORKD_NONE=1",
+        ExecStart=f"{{ path=/opt/workd/bin/workd ; argv[]={argv} ; ignore_errors=no ; start_time=[n/a] }}",
+    )
+    monkeypatch.setenv("WORKD_HTTP", "127.0.0.1:2")
+    chosen = configuration.read({}, file, rounds.brings(unit)[0])[0].settings
+    assert (chosen.drain_s, chosen.queues, chosen.workers, chosen.require_redis) == (60, ("x", "y"), 3, True)
+    assert (chosen.modules, chosen.log_level, chosen.http) == (("tasks.images",), "debug", "127.0.0.1:2")
+
+
+def test_a_wrong_value_in_a_unit_is_named_with_its_place() -> None:
+    _, (found,) = configuration.read({}, None, rounds.brings(unit_with(Environment="WORKD_DRAIN_S=soon"))[0])
+    assert found.level is Level.PROBLEM
+    assert "drain_s" in found.said
+    assert "Environment= of workd.service" in found.said
+
+
+@pytest.mark.parametrize("text", ["", "'", '"a=b', "=", "A"])
+def test_an_environment_that_cannot_be_read_is_none(text: str) -> None:
+    assert {name for name in unit_with(Environment=text).environment if name.startswith("WORKD")} == set()
+
+
+def test_whether_messages_have_to_be_signed_is_said() -> None:
+    required = settings.Settings(require_signatures=True)
+    assert configuration.signatures(settings.Settings(signing_keys=(KEY,))).level is Level.OK
+    assert configuration.signatures(settings.Settings()).level is Level.NOTE
+    assert configuration.signatures(required).level is Level.PROBLEM
+    assert configuration.signatures(required, hidden=True).level is Level.NOTE
+
+
+def test_a_secret_in_a_closed_folder_is_kept_whatever_its_own_mode(open_folder: Path) -> None:
+    path = written(open_folder, f"redis_url = 'redis://:{KEY}@h/0'", 0o666)
+    assert files.credential("redis_url", path).level is Level.PROBLEM
+    assert {one.level for one in files.config(path, User.current())} == {Level.PROBLEM}
+    open_folder.chmod(0o700)
+    assert files.credential("redis_url", path).level is Level.OK
+    assert {one.level for one in files.config(path, User.current())} == {Level.OK}

@@ -167,6 +167,20 @@ def test_a_key_that_is_too_short_is_named_by_its_origin_and_not_shown(monkeypatc
     assert "tooshort" not in str(refused.value)
 
 
+@pytest.mark.parametrize("empty", ["", " \n", ","])
+def test_an_empty_place_for_keys_does_not_mean_unsigned(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "signing_keys").write_text(empty)
+    with pytest.raises(SettingsError, match=r"^signing_keys: there is no key in it.*from credential signing_keys"):
+        load({})
+    (tmp_path / "signing_keys").unlink()
+    monkeypatch.setenv("WORKD_SIGNING_KEYS", empty)
+    with pytest.raises(SettingsError, match=r"^signing_keys: there is no key in it.*from WORKD_SIGNING_KEYS"):
+        load({})
+
+
 def test_with_keys_no_inbox_is_served_and_that_is_said() -> None:
     chosen = Settings(signing_keys=(KEY,), queues=("default", "images"), inbox_queues=("images",))
     assert chosen.inboxes == ()

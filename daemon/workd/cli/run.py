@@ -37,10 +37,10 @@ def run(
     given = {**flags, "modules": tuple(modules or ()) or None}
 
     def read() -> settings.Settings:
-        return _with_modules(settings.load(given, config).settings)
+        return _checked(settings.load(given, config).settings)
 
     loaded = settings.load(given, config)
-    chosen = _with_modules(loaded.settings)
+    chosen = _checked(loaded.settings)
     if reload and find_spec("watchfiles") is None:
         raise SettingsError("--reload", "watchfiles is not installed: pip install 'workd[reload]'")
     log.configure(chosen.log_level, chosen.log_format)
@@ -52,9 +52,11 @@ def run(
     return supervisor.run(chosen, read=read, launched=context.obj, watched=reload)
 
 
-def _with_modules(chosen: settings.Settings) -> settings.Settings:
-    """Return settings that name a task module. Raises `SettingsError`."""
+def _checked(chosen: settings.Settings) -> settings.Settings:
+    """Return settings that a daemon can run with; `SettingsError` says what is missing."""
     if not chosen.modules:
         raise SettingsError("modules", "no task module is named: workd run MODULE…, or modules = [...] in a file")
+    if chosen.require_signatures and not chosen.signing_keys:
+        raise SettingsError("signing_keys", "there are none, and require_signatures is set: is a credential missing?")
     log.hide((*passwords_in(chosen.redis_url), *chosen.signing_keys))  # those of a reload, too
     return chosen

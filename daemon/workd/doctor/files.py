@@ -58,20 +58,22 @@ class User:
         return (status.st_mode >> shift) & wanted == wanted
 
 
+_ANYBODY: Final = User("anybody", 2**32 - 2, frozenset())
+
+
 def config(path: Path, user: User) -> list[Finding]:
     """Say whether the daemon can read its settings, and whether a secret in them is kept."""
     hurdle = _hurdle(path, user, _READ)
     found = [] if hurdle is None else [_not_readable("files.config", path, hurdle, user)]
     try:
         named = sorted(_secrets(tomllib.loads(path.read_text(encoding="utf-8"))))
-        status = path.stat()
     except (OSError, ValueError):  # the check of the settings says so
         return found or [note("files.config", f"{path} cannot be read here", "ask again as root")]
-    if named and status.st_mode & stat.S_IROTH:
+    if named and _is_open(path, _READ):
         text = f"everybody on this machine may read {path}, and {' and '.join(named)} in it"
         todo = f"chmod 640 {path}; chgrp {_group(user)} {path}; and since it was readable: change the secret"
         found.append(problem("files.secrets", text, todo))
-    if status.st_mode & stat.S_IWOTH:
+    if _is_open(path, _WRITE):
         found.append(problem("files.config", f"everybody on this machine may write {path}", f"chmod o-w {path}"))
     return found or [ok("files.config", f"{user.name} may read {path}")]
 
@@ -79,12 +81,12 @@ def config(path: Path, user: User) -> list[Finding]:
 def credential(name: str, path: Path) -> Finding:
     """Say whether a secret that systemd hands over is kept. It is read as root."""
     try:
-        status = path.stat()
+        path.stat()
     except PermissionError:
         return ok("files.secrets", f"{name}: {path} is out of our reach, as it should be")
     except OSError as error:
         return note("files.secrets", f"{name}: {path}: {error.strerror}", "without it the setting comes from elsewhere")
-    if status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
+    if _is_open(path, _READ) or _is_open(path, _WRITE):
         text = f"everybody on this machine may read {path}, which holds {name}"
         return problem("files.secrets", text, f"chmod 600 {path}; and since it was readable: change the secret")
     return ok("files.secrets", f"{name}: {path} is kept")
@@ -113,6 +115,11 @@ def redis_socket(url: str, user: User) -> Finding | None:
         todo = f"`usermod -aG redis {user.name}` with unixsocketperm 770 in redis.conf, and restart the daemon"
         return problem("files.redis", f"{user.name} cannot use {path}: {hurdle}", todo)
     return ok("files.redis", f"{user.name} may use {path}")
+
+
+def _is_open(path: Path, wanted: int) -> bool:
+    """Say whether everybody on this machine may do it: the folders above may be closed, whatever a file's own mode."""
+    return _hurdle(path, _ANYBODY, wanted) is None
 
 
 def _hurdle(path: Path, user: User, wanted: int) -> str | None:

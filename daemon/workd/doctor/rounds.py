@@ -5,9 +5,10 @@ Called by `workd doctor`. A check that fails itself is a finding like any other,
 
 from __future__ import annotations
 
+import os
 import subprocess
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,11 +17,11 @@ from workd.client.admin import Admin
 from workd.client.links import link_to
 from workd.client.sync import Client
 from workd.doctor import answers, configuration, files, fleet, machine, rights, server, tasks, unit_checks, units
-from workd.doctor.findings import Finding, Level, note, ok, warning
+from workd.doctor.findings import Finding, Level, note, warning
 from workd.errors import ClientError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from workd.doctor.units import Unit
 
@@ -44,10 +45,8 @@ class Case:
 
     @property
     def unit(self) -> Unit | None:
-        """The unit that runs with the settings file in question, or the only one."""
-        wanted = self.config or settings.DEFAULT_CONFIG
-        matching = [unit for unit in self.units if unit.config == wanted]
-        return next(iter(matching or (self.units if len(self.units) == 1 and self.config is None else ())), None)
+        """The unit in question."""
+        return chosen(self.units, self.config)
 
     @property
     def user(self) -> files.User:
@@ -58,13 +57,13 @@ class Case:
 
 def examine(flags: Mapping[str, object], config: Path | None, modules: Iterable[str] = ()) -> Iterator[Finding]:
     """Make all checks, and yield what each has found as soon as it has."""
-    loaded, found = configuration.read(flags, config)
-    yield from found
-    known, found = _units()
-    yield from found
+    known, about_units = _units()
+    unit = chosen(known, config)
+    brought, unread = brings(unit) if unit is not None else ([], [])
+    loaded, found = configuration.read(flags, config, brought)
+    hidden = unit is not None and "signing_keys" in unit["LoadCredential"] and os.geteuid() != 0
+    yield from (*found, *unread, configuration.signatures(loaded.settings, hidden=hidden), *about_units)
     case = Case(loaded, config, tuple(modules) or loaded.settings.modules, tuple(known))
-    case, found = _with_credentials(case)
-    yield from found
     for area, check in _CHECKS.items():
         yield from _guarded(area, lambda check=check: check(case))  # type: ignore[misc]
 
@@ -98,19 +97,42 @@ def _units() -> tuple[list[Unit], list[Finding]]:
     return found, [] if found else [unit_checks.none_installed()]
 
 
-def _with_credentials(case: Case) -> tuple[Case, list[Finding]]:
-    """Take the address of Redis from where systemd would, where we may read it and nobody said otherwise."""
-    if case.unit is None or case.loaded.origins["redis_url"].startswith(("--", settings.ENV_PREFIX)):
-        return case, []
-    path = credentials(case.unit).get("redis_url")
-    try:
-        url = path.read_text(encoding="utf-8").strip() if path is not None else ""
-        chosen = settings.Settings(**{**dict(case.settings), "redis_url": url}) if url else case.settings
-    except (OSError, ValueError):
-        return case, [note("settings.credentials", f"{path} cannot be read here", "ask again as root")]
-    loaded = replace(case.loaded, settings=chosen)
-    said = [ok("settings.credentials", f"redis_url is that of {path}, as for {case.unit.name}")] if url else []
-    return replace(case, loaded=loaded), said
+def chosen(known: Sequence[Unit], config: Path | None) -> Unit | None:
+    """Return the unit that runs with the settings file in question, or the only one."""
+    wanted = config or settings.DEFAULT_CONFIG
+    matching = [unit for unit in known if unit.config == wanted]
+    return next(iter(matching or (known if len(known) == 1 and config is None else ())), None)
+
+
+def brings(unit: Unit) -> tuple[list[settings.Layer], list[Finding]]:
+    """Return what a unit gives its daemon beside the file, from the weakest on, and what of it cannot be read here."""
+    layers: list[settings.Layer] = []
+    unread: list[Finding] = []
+    for name, path in credentials(unit).items():
+        try:
+            layers += [(str(path), {name: path.read_text(encoding="utf-8").strip()})] * (name in settings.SECRETS)
+        except (OSError, ValueError):
+            unread.append(note("settings.credentials", f"{path} cannot be read here", "ask again as root"))
+    words = {settings.variable(name): name for name in settings.names()}
+    variables = {words[word]: value for word, value in unit.environment.items() if word in words}
+    return [*layers, (f"Environment= of {unit.name}", variables), (f"ExecStart= of {unit.name}", _flags(unit))], unread
+
+
+def _flags(unit: Unit) -> dict[str, object]:
+    """Read the settings in a unit's command, and the modules that it names."""
+    found: dict[str, object] = {}
+    modules: list[str] = []
+    words = iter(unit.words)
+    for word in words:
+        flag, equals, value = word.removeprefix("--").partition("=")
+        field = settings.Settings.model_fields.get(name := flag.replace("-", "_"))
+        if not word.startswith("-"):
+            modules.append(word)
+        elif field is not None:
+            found[name] = value if equals else field.annotation is bool or next(words, "")
+        elif flag == "config" and not equals:
+            next(words, "")
+    return found | ({"modules": tuple(modules)} if modules else {})
 
 
 def credentials(unit: Unit) -> dict[str, Path]:
@@ -139,7 +161,7 @@ def _about_units(case: Case) -> Iterator[Finding]:
         drain_s = case.settings.drain_s
         if unit.config is not None and unit is not case.unit:
             try:
-                drain_s = settings.load({}, unit.config).settings.drain_s
+                drain_s = settings.load({}, unit.config, brings(unit)[0]).settings.drain_s
             except SettingsError as error:
                 yield Finding("settings.values", Level.PROBLEM, f"{unit.name}: {error}", f"mend {unit.config}")
         yield from unit_checks.examine(unit, drain_s)

@@ -74,7 +74,18 @@ class Unit:
     @property
     def environment(self) -> dict[str, str]:
         """The variables that it sets."""
-        return dict(word.split("=", 1) for word in shlex.split(self["Environment"]) if "=" in word)
+        try:
+            words = shlex.split(self["Environment"])
+        except ValueError:  # quotes that systemd reads in another way
+            words = self["Environment"].split()
+        return dict(word.split("=", 1) for word in words if "=" in word)
+
+    @property
+    def words(self) -> list[str]:
+        """What its command says after `workd run`."""
+        found = re.search(r"argv\[\]=(.*?) ; ", self["ExecStart"])
+        words = found[1].split() if found else []
+        return words[words.index("run") + 1 :] if "run" in words else []
 
     def number(self, name: str) -> int | None:
         """Read a count; None is no limit, or not known."""
