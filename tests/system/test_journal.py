@@ -35,6 +35,23 @@ def test_a_dead_letter_is_a_line_of_the_journal_with_the_job_in_fields(service: 
     assert entry["QUEUE"] == "default"
 
 
+def test_a_journal_that_is_stopped_holds_up_no_job(service: Service) -> None:
+    service.start()
+    machine, daemon = service.machine, service.main_pid()
+    sockets = "systemd-journald.socket systemd-journald-dev-log.socket"
+    machine.sh(f"systemctl stop {sockets} systemd-journald")
+    try:
+        assert machine.active("systemd-journald") == "inactive"
+        service.values(service.enqueue_many("say", [(f"unheard {number}",) for number in range(100)]))
+        assert service.main_pid() == daemon
+    finally:
+        machine.sh(f"systemctl start {sockets} systemd-journald")
+    later = service.enqueue("say", "heard again")
+    service.outcome(later)
+    machine.eventually(lambda: "logged: heard again" in str(machine.journal(f"JOB_ID={later}")))
+    assert service.main_pid() == daemon
+
+
 def test_a_restart_of_the_journal_stops_no_job_and_what_is_said_later_arrives(service: Service) -> None:
     service.start()
     machine, daemon = service.machine, service.main_pid()

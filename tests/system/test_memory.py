@@ -1,4 +1,4 @@
-"""The unit's MemoryMax under cgroup v2, in a virtual machine: the OOM killer ends a worker, and the service lives.
+"""What needs a kernel of its own, in a virtual machine: cgroup v2 with the unit's MemoryMax, and a clock that jumps.
 
 One start for all: emulation is slow.
 """
@@ -60,3 +60,25 @@ def test_a_worker_that_takes_too_much_is_killed_and_the_service_lives(service: S
     listed = service.machine.run("/opt/workd/bin/workd", "dead", "list")
     assert "crashed" in listed
     assert "OOM" in listed
+
+
+def test_a_clock_that_is_set_forward_and_back_runs_nothing_twice(service: Service) -> None:
+    machine, daemon = service.machine, service.main_pid()
+    for number, jump in enumerate(("+2 hours", "-3 hours", "+1 hour")):
+        gate = f"gate-{number}"
+        job = service.enqueue("hold", gate)
+        machine.eventually(lambda: gate in service.ran())  # noqa: B023 - called at once
+        machine.run("date", "--set", jump)
+        set_at = lease(service)
+        machine.eventually(lambda: lease(service) != set_at)  # noqa: B023 - and so renewed by the new clock
+        machine.write(f"/var/lib/workd/{gate}", "")
+        outcome = service.outcome(job)
+        assert (outcome["status"], outcome["deliveries"]) == ("succeeded", 1)
+        assert service.ran().count(gate) == 1
+    assert service.main_pid() == daemon
+    assert service.property("NRestarts") == "0"
+
+
+def lease(service: Service) -> str:
+    """Return until when the daemon has its jobs, by the server's clock."""
+    return service.machine.run("redis-cli", "hvals", "workd:{default}:leases").strip()

@@ -55,10 +55,29 @@ def test_the_password_comes_as_a_credential_and_is_in_no_log_environment_or_list
         assert PASSWORD not in text, f"the password is in {where}"
 
 
-def test_a_wrong_password_is_said_without_showing_it(guarded: Service) -> None:
+def test_a_wrong_password_is_said_without_showing_it_and_waited_for_to_be_right(guarded: Service) -> None:
     machine = guarded.machine
     machine.write(CREDENTIAL, "redis://:a-wrong-password@localhost:6379/0", mode=0o600)
     machine.run("systemctl", "start", "--no-block", guarded.unit)
-    machine.eventually(lambda: "WRONGPASS" in machine.log(guarded.unit) or "password" in machine.log(guarded.unit))
+    machine.eventually(lambda: "WRONGPASS" in guarded.property("StatusText"))
+    assert "WRONGPASS" in machine.log(guarded.unit)
+    assert guarded.property("ActiveState") == "activating"
+    daemon = guarded.main_pid()
+    machine.sh(f"REDISCLI_AUTH={PASSWORD} redis-cli config set requirepass a-wrong-password")
+    machine.eventually(lambda: guarded.property("ActiveState") == "active")
+    assert guarded.main_pid() == daemon
+    assert guarded.property("NRestarts") == "0"
+    machine.sh(f"REDISCLI_AUTH=a-wrong-password redis-cli config set requirepass {PASSWORD}")
     guarded.stop()
     assert "a-wrong-password" not in str(machine.journal())
+
+
+def test_a_credential_that_is_no_address_ends_it_for_good_and_is_not_shown(guarded: Service) -> None:
+    machine = guarded.machine
+    machine.write(CREDENTIAL, "a-secret-in-the-wrong-file", mode=0o600)
+    assert machine.tried("systemctl", "start", guarded.unit).code != 0
+    assert guarded.property("ActiveState") == "failed"
+    assert guarded.property("ExecMainStatus") == "3"  # a setting is wrong
+    assert guarded.property("NRestarts") == "0"
+    assert "from credential redis_url" in machine.log(guarded.unit)
+    assert "a-secret-in-the-wrong-file" not in str(machine.journal())

@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from support.machines.service import CONFIG, WAIT_S
+
 if TYPE_CHECKING:
     from support.machines.service import Service
 
@@ -48,6 +50,56 @@ def test_a_stop_waits_for_the_job_that_runs(service: Service) -> None:
     assert service.property("Result") == "success"
     assert service.outcome(job)["status"] == "succeeded"
     assert service.ran() == ["gate"]
+
+
+def stops_for_s(service: Service) -> float:
+    """Return for how long the unit has been stopping, by the machine's own clock."""
+    since_us = int(service.property("StateChangeTimestampMonotonic"))
+    return float(service.machine.run("cat", "/proc/uptime").split()[0]) - since_us / 1e6
+
+
+def test_a_drain_may_take_longer_than_the_units_stop_timeout(service: Service) -> None:
+    service.drop_in("[Service]\nTimeoutStopSec=5\n")
+    service.machine.write("/etc/workd/workd.toml", CONFIG.replace("drain_s = 20", "drain_s = 200"))
+    service.start()
+    job = service.enqueue("hold", "gate")
+    service.machine.eventually(lambda: service.ran() == ["gate"])
+    service.machine.run("systemctl", "stop", "--no-block", service.unit)
+    service.machine.eventually(lambda: service.property("ActiveState") == "deactivating")
+    service.machine.eventually(lambda: stops_for_s(service) > 7)  # it would have been killed by now
+    service.machine.write("/var/lib/workd/gate", "")
+    service.machine.eventually(lambda: service.property("ActiveState") == "inactive")
+    assert service.property("Result") == "success"
+    assert service.outcome(job)["status"] == "succeeded"
+    assert service.ran() == ["gate"]
+
+
+def test_a_drain_that_is_over_before_its_jobs_hands_them_back(service: Service) -> None:
+    service.drop_in("[Service]\nTimeoutStopSec=5\n")
+    service.machine.write("/etc/workd/workd.toml", CONFIG.replace("drain_s = 20", "drain_s = 7"))
+    service.start()
+    job = service.enqueue("hold", "gate")
+    service.machine.eventually(lambda: service.ran() == ["gate"])
+    service.stop()
+    assert service.property("Result") == "success"  # ended by itself, though later than the unit says
+    assert service.property("ExecMainStatus") == "0"
+    assert "killed and handed back" in service.machine.log(service.unit)
+    service.machine.write("/var/lib/workd/gate", "")
+    service.start()
+    outcome = service.outcome(job)
+    assert (outcome["status"], outcome["attempts"], outcome["deliveries"]) == ("succeeded", 1, 2)
+    assert service.ran() == ["gate", "gate"]
+
+
+def test_restarts_in_a_row_under_load_lose_nothing_and_run_nothing_twice(service: Service) -> None:
+    ids = under_load(service)
+    for _ in range(3):
+        before = len(service.ran())
+        service.machine.run("systemctl", "restart", service.unit, timeout_s=WAIT_S)
+        service.machine.eventually(lambda: len(service.ran()) > before)  # noqa: B023 - called at once
+    assert service.values(ids) == list(range(JOBS))
+    assert Counter(service.ran()) == Counter(map(str, range(JOBS)))
+    assert service.property("NRestarts") == "0"
 
 
 def test_a_stop_leaves_no_process_behind(service: Service) -> None:
