@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from workd_tasks.errors import HookError, Reject, Retry, SoftTimeout, TaskDefinitionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Coroutine, Generator, Iterator
     from types import TracebackType
 
     from workd_tasks.context import Context
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     AfterT = TypeVar("AfterT", bound=Callable[[Context, Any], object])
     FailureT = TypeVar("FailureT", bound=Callable[[Context, BaseException], object])
     WorkerT = TypeVar("WorkerT", bound=Callable[[], object])
+    RunT = Callable[[Coroutine[Any, Any, object]], object]
 
 
 class Hook(NamedTuple):
@@ -113,7 +114,8 @@ def on_failure(fn: FailureT) -> FailureT:
 def on_worker_start(fn: WorkerT) -> WorkerT:
     """Call this function in each worker, after the fork and before its first job: the place to open connections.
 
-    What it raises is a boot failure of the worker, with its traceback.
+    What it raises is a boot failure of the worker, with its traceback. An `async def` one is run to its end in the
+    worker's event loop, the one of `async def` tasks.
     """
     _check("on_worker_start", fn)
     _add(starts, Hook(fn, fn))
@@ -123,7 +125,7 @@ def on_worker_start(fn: WorkerT) -> WorkerT:
 def on_worker_stop(fn: WorkerT) -> WorkerT:
     """Call this function in each worker that leaves by order, after its last job. One that is killed calls nothing.
 
-    It has some two seconds; then the worker is killed.
+    It has some two seconds; then the worker is killed. An `async def` one runs in the worker's event loop.
     """
     _check("on_worker_stop", fn)
     _add(stops, Hook(fn, fn))
@@ -133,8 +135,8 @@ def on_worker_stop(fn: WorkerT) -> WorkerT:
 def _check(decorator: str, fn: object, *arguments: str) -> None:
     if not inspect.isfunction(fn):
         raise TaskDefinitionError(f"@{decorator} takes a plain function (def), not {fn!r}; wrap it in one")
-    if inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
-        raise TaskDefinitionError(f"@{decorator}: {_place(fn)} is async; hooks are plain functions")
+    if inspect.isasyncgenfunction(fn) or (arguments and inspect.iscoroutinefunction(fn)):
+        raise TaskDefinitionError(f"@{decorator}: {_place(fn)} is async; hooks around tasks are plain functions")
     if decorator != "around_task" and inspect.isgeneratorfunction(fn):
         raise TaskDefinitionError(f"@{decorator}: {_place(fn)} yields; only @around_task takes such a function")
     try:
@@ -248,16 +250,27 @@ def _with_cause(error: BaseException, cause: BaseException) -> BaseException:
     return error
 
 
-def start_worker() -> None:
-    """Run what is to run at the start of a worker, in order. Whatever one raises is the caller's."""
+def any_async() -> bool:
+    """Say whether a hook of workers is a coroutine function."""
+    return any(inspect.iscoroutinefunction(hook.fn) for hook in (*starts, *stops))
+
+
+def start_worker(run: RunT) -> None:
+    """Run what is to run at the start of a worker, in order; `run` is given coroutines. Raises what a hook raises."""
     for hook in starts:
-        hook.call()
+        _call(hook, run)
 
 
-def stop_worker() -> None:
+def stop_worker(run: RunT) -> None:
     """Run what is to run at the end of a worker, the last registered first; one that fails keeps no other from it."""
     for hook in reversed(stops):
         try:
-            hook.call()
+            _call(hook, run)
         except BaseException:  # noqa: BLE001 (the worker leaves all the same)
             sys.stderr.write(f"workd: {hook.place} failed when the worker left\n{traceback.format_exc()}")
+
+
+def _call(hook: Hook, run: RunT) -> None:
+    made = hook.call()
+    if inspect.iscoroutine(made):
+        run(made)

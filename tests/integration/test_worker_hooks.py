@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from support.servers import Server
 
 MODULES = ("support.hook_tasks",)
+ASYNC_MODULES = ("support.async_hook_tasks",)
 
 
 @pytest.fixture
@@ -28,8 +29,8 @@ def queue(valkey: Server, tmp_path: Path) -> Iterator[FaultQueue]:
     queue.close()
 
 
-def daemon_of(queue: FaultQueue, **settings: object) -> DaemonProcess:
-    return DaemonProcess(queue.server.url, queue.folder, modules=MODULES, **settings)  # type: ignore[arg-type]
+def daemon_of(queue: FaultQueue, modules: tuple[str, ...] = MODULES, **settings: object) -> DaemonProcess:
+    return DaemonProcess(queue.server.url, queue.folder, modules=modules, **settings)  # type: ignore[arg-type]
 
 
 def said(queue: FaultQueue) -> list[tuple[int, str]]:
@@ -82,6 +83,31 @@ def test_a_worker_that_takes_too_long_to_clean_up_is_killed(queue: FaultQueue) -
 def test_a_worker_that_cannot_be_prepared_is_a_boot_failure_with_its_traceback(queue: FaultQueue) -> None:
     (queue.folder / "no-connection").touch()
     with daemon_of(queue, workers=1) as daemon:
+        assert daemon.wait() == Exit.BOOT
+        (line,) = daemon.log("a worker could not start")
+        assert line["cause"].startswith("ConnectionRefusedError: the database is not there")
+        assert "in connect" in line["traceback"]
+
+
+@pytest.mark.parametrize("tasks", [("is_in_its_loop", "plain", "is_in_its_loop"), ("plain",), ()])
+def test_coroutine_functions_prepare_a_worker_and_clean_up_in_the_loop_of_its_coroutines(
+    queue: FaultQueue, tasks: tuple[str, ...]
+) -> None:
+    with daemon_of(queue, ASYNC_MODULES, workers=1) as daemon:
+        daemon.wait_ready()
+        (pid,) = daemon.wait_workers(1)
+        for name in tasks:
+            queue.succeeded(queue.push(name), value=True)
+        daemon.term()
+        assert daemon.wait() == 0
+        assert words(queue, pid) == ["start", "connected True", "stop True True"]
+
+
+def test_a_coroutine_function_that_cannot_prepare_a_worker_is_a_boot_failure_with_its_traceback(
+    queue: FaultQueue,
+) -> None:
+    (queue.folder / "no-connection").touch()
+    with daemon_of(queue, ASYNC_MODULES, workers=1) as daemon:
         assert daemon.wait() == Exit.BOOT
         (line,) = daemon.log("a worker could not start")
         assert line["cause"].startswith("ConnectionRefusedError: the database is not there")

@@ -163,6 +163,12 @@ def stop() -> None:
     """Be a hook."""
 
 
+@on_worker_start
+@on_worker_stop
+async def both() -> None:
+    """Be a hook in the worker's event loop."""
+
+
 @before_task  # type: ignore[type-var]  # pyright: ignore[reportArgumentType, reportUntypedFunctionDecorator]
 def wrong_hook() -> None:
     """Take no context."""

@@ -1,9 +1,10 @@
 """Hooks around tasks, as the worker's runner calls them, and at the start and the end of a worker."""
 
+import asyncio
 import contextlib
 import json
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -211,6 +212,10 @@ def one(a: Any) -> None: ...
 async def coroutine(job: Any) -> None: ...
 
 
+async def many() -> AsyncIterator[None]:
+    yield
+
+
 def yields(job: Any) -> Iterator[None]:
     yield
 
@@ -221,6 +226,7 @@ def yields(job: Any) -> Iterator[None]:
         (around_task, one, "must yield once"),
         (around_task, len, "takes a plain function"),
         (before_task, coroutine, "is async"),
+        (on_worker_start, many, "is async"),
         (before_task, yields, "only @around_task"),
         (after_task, one, r"must take \(job, value\): too many positional"),
         (on_worker_start, one, r"must take \(\): missing"),
@@ -257,7 +263,32 @@ def test_a_worker_starts_in_order_and_stops_in_reverse_whatever_fails(
         raise SystemExit("cannot close")
 
     on_worker_stop(lambda: said.append("close two"))
-    hooks.start_worker()
-    hooks.stop_worker()
+    assert not hooks.any_async()
+    hooks.start_worker(said.append)
+    hooks.stop_worker(said.append)
     assert said == ["open one", "open two", "close two", "close one"]
     assert "SystemExit: cannot close" in capsys.readouterr().err
+
+
+def test_coroutine_functions_have_their_turn_among_the_others(
+    said: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_worker_start(lambda: said.append("one"))
+
+    @on_worker_start
+    @on_worker_stop
+    async def second() -> None:
+        said.append("two")
+
+    on_worker_start(lambda: said.append("three"))
+    on_worker_stop(lambda: said.append("first"))
+
+    @on_worker_stop
+    async def fail() -> None:
+        raise ConnectionError("cannot close")
+
+    assert hooks.any_async()
+    hooks.start_worker(asyncio.run)
+    hooks.stop_worker(asyncio.run)
+    assert said == ["one", "two", "three", "first", "two"]
+    assert "ConnectionError: cannot close" in capsys.readouterr().err

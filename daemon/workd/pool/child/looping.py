@@ -1,9 +1,9 @@
 """A worker whose tasks are coroutine functions: its event loop, and how packets come to it.
 
-Made by `worker.serve` with the first packet for it, and kept for the worker's life, so that what tasks keep in the loop
-(connection pools, for one) lives on from job to job. From then on the worker waits for packets in the loop. Those that
-are for it are started there: side by side where they say so, else one at a time. All others go back to `serve`, once
-nothing runs here: a plain function never runs inside the loop.
+Made by `worker.serve` with the first packet for it. The loop is there as long as the worker, so that what tasks and the
+hooks of the worker keep in it (connection pools, for one) lives on from job to job. From then on the worker waits for
+packets in the loop. Those that are for it are started there: side by side where they say so, else one at a time. All
+others go back to `serve`, once nothing runs here: a plain function never runs inside the loop.
 
     next_plain ── run_forever ── readable ── claim ──┬── for the loop ── _start ── _run ── _ended ── frame
                                                      └── plain, or the end of the stream ── back to `serve`
@@ -42,6 +42,7 @@ Packet = tuple[int, list[tuple[int, int, bytes]], int, Any]
 """What `socket.recvmsg_into` returns: size, ancillary data, flags, address."""
 Tasks = set["asyncio.Task[Any]"]
 
+_own: list[asyncio.AbstractEventLoop] = []
 _children: Final[ContextVar[Tasks]] = ContextVar("workd.pool.child.looping.children")
 """The asyncio tasks that the run in whose context we are has made, and that are not done."""
 
@@ -79,8 +80,7 @@ class LoopWork:
         self._is_listening = False
         self._runs_alone = False
         self._is_full = False  # nothing more may start before all that runs here has ended
-        self._loop = asyncio.new_event_loop()
-        self._loop.set_task_factory(_remember_whose)
+        self._loop = own_loop()
         alarm.on_loop = self._on_order
         stacks.runs_on_loop = self._runs
         self._start(first)
@@ -100,7 +100,7 @@ class LoopWork:
             if self._broken is not None:
                 raise self._broken
         if not waiting[0]:
-            self._close()
+            alarm.on_loop = stacks.runs_on_loop = None
         return waiting
 
     def _ready(self) -> Packet | None:
@@ -266,15 +266,25 @@ class LoopWork:
         self._broken = error
         self._loop.stop()
 
-    def _close(self) -> None:
-        """Let what users keep in the loop end itself. The supervisor kills whoever takes too long."""
-        alarm.on_loop = stacks.runs_on_loop = None
+
+def own_loop() -> asyncio.AbstractEventLoop:
+    """Return this worker's event loop, in which its coroutine functions run, hooks included; made when first wanted."""
+    if not _own:
+        loop = asyncio.new_event_loop()
+        loop.set_task_factory(_remember_whose)
+        _own.append(loop)
+    return _own[0]
+
+
+def end_loop() -> None:
+    """Let what users keep in the loop end itself. The supervisor kills whoever takes too long."""
+    while _own:
+        loop = _own.pop()
         with suppress(Exception):
-            left = asyncio.all_tasks(self._loop)
-            if left:
-                self._loop.run_until_complete(_cancel(left))
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
+            if left := asyncio.all_tasks(loop):
+                loop.run_until_complete(_cancel(left))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
 
 
 async def _cancel(tasks: Tasks) -> None:

@@ -19,7 +19,7 @@ from workd.tracing.wanted import exporters
 from workd_tasks import hooks, registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from workd.tracing.running import Tracing
 
@@ -41,7 +41,7 @@ class TaskWork:
         trouble = self._tracing.begin(slot) if self._tracing is not None else ""
         if trouble:
             log.get_logger(__name__).warning(NO_TRACES, why=trouble)
-        hooks.start_worker()
+        hooks.start_worker(_run_in_loop)
         if has_provider():
             from workd.tracing.running import join_in
 
@@ -49,7 +49,7 @@ class TaskWork:
 
     def stop(self) -> None:
         """Run what is to run at the end of a worker."""
-        hooks.stop_worker()
+        hooks.stop_worker(_run_in_loop)
         printing.end_all()
         log.flush(0)
 
@@ -76,6 +76,13 @@ class TaskWork:
         return raised(task, error) if task is not None else (frames.UNKNOWN_TASK, unknown(job.task))
 
 
+def _run_in_loop(coroutine: Coroutine[Any, Any, object]) -> None:
+    """Run a hook in the loop in which this worker's coroutine functions run."""
+    from workd.pool.child.looping import own_loop  # loaded by `make` where there is such a hook
+
+    own_loop().run_until_complete(coroutine)
+
+
 def make(
     modules: Sequence[str],
     daemon_id: str,
@@ -89,7 +96,7 @@ def make(
     `queues` are those of the daemon, in the order in which packets number them.
     """
     registry.load(modules)
-    if any(task.is_async for task in registry.all_tasks().values()):
+    if hooks.any_async() or any(task.is_async for task in registry.all_tasks().values()):
         from workd.pool.child import coroutines, looping  # noqa: F401 - here, so that workers share it
     runner = TaskRunner(
         daemon_id, max_result_bytes, queues=queues, should_stop=notices.should_stop, progress=notices.report

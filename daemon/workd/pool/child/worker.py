@@ -83,6 +83,7 @@ def become_worker(
             status = EXIT_CHANNEL_BROKEN
             status = _serve_in_sight(channel, *booted)
             booted[1].stop()
+            _end_loop()
             multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # noqa: SLF001 - as the standard library's workers
     except BaseException:  # noqa: BLE001 - the last frame of the process: nothing may escape into the forkserver
         print_exception()
@@ -120,6 +121,13 @@ def _serve_in_sight(channel: socket.socket, results: ResultQueue, runner: Runner
     context = contextvars.copy_context()
     printing.look_into(context)
     return context.run(serve, channel, results, runner)
+
+
+def _end_loop() -> None:
+    """End the event loop, if this worker has one: after the runner, whose hooks may close what is in it."""
+    looping = sys.modules.get("workd.pool.child.looping")
+    if looping is not None:
+        looping.end_loop()
 
 
 def serve(channel: socket.socket, results: ResultQueue, runner: Runner) -> int:
