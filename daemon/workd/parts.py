@@ -16,7 +16,7 @@ from workd.pool.requests import TASK_WORK, LoadSpec
 from workd.schedule import DeadLimits
 from workd.settings import usable_cores
 from workd.sizes import bounds
-from workd.terms import without_room
+from workd.terms import too_late, without_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +86,7 @@ def pool_options_of(settings: Settings, daemon_id: str) -> PoolOptions:
 
 
 def tell_of_tasks(catalogue: Mapping[str, Mapping[str, Any]], settings: Settings, pool: ProcessPool) -> None:
-    """Say in the log which tasks there are, and of which no job could run."""
+    """Say in the log which tasks there are, and what they ask for in vain."""
     if catalogue:
         _log.info("tasks are loaded", tasks=sorted(catalogue)[:SHOWN_TASKS], count=len(catalogue))
     else:
@@ -95,3 +95,6 @@ def tell_of_tasks(catalogue: Mapping[str, Mapping[str, Any]], settings: Settings
     if tight := without_room(catalogue, settings.memory_limit_bytes, worker_bytes):
         what = "a memory limit is less than a worker has before its first job: raise it"
         _log.warning(what, tasks=tight[:SHOWN_TASKS], worker_bytes=worker_bytes)
+    if late := too_late(catalogue, settings.timeout_s):
+        what = "a soft timeout never comes, since timeout_s ends the run before: give the task a timeout of its own"
+        _log.warning(what, tasks=late[:SHOWN_TASKS], timeout_s=settings.timeout_s)

@@ -112,6 +112,16 @@ def without_room(catalogue: Mapping[str, Mapping[str, Any]], daemon_limit_bytes:
     return sorted(name for name, options in catalogue.items() if is_tight(options))
 
 
+def too_late(catalogue: Mapping[str, Mapping[str, Any]], daemon_timeout_s: float) -> list[str]:
+    """Return the tasks whose soft timeout never comes, since the daemon's timeout ends each of their runs before."""
+
+    def is_late(options: Mapping[str, Any]) -> bool:
+        soft_s = options.get("soft_timeout")
+        return soft_s is not None and soft_s >= (options.get("timeout") or daemon_timeout_s)
+
+    return sorted(name for name, options in catalogue.items() if is_late(options))
+
+
 def with_unique_key(envelope: Envelope, parameters: Sequence[str]) -> Envelope:
     """Return the message with the key of its arguments: equal JSON has equal keys, by position or by name alike."""
     args = envelope.args

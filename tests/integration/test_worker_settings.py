@@ -81,3 +81,17 @@ def test_a_memory_limit_that_leaves_a_worker_no_room_is_told_at_the_start(queue:
         (line,) = daemon.log("a memory limit is less than a worker has before its first job: raise it")
         assert "die" in line["tasks"]
         assert line["worker_bytes"] > 2 * 1024 * 1024
+
+
+def test_a_soft_timeout_that_never_comes_is_told_at_the_start(queue: FaultQueue) -> None:
+    (queue.folder / "late_tasks.py").write_text(
+        "from workd import task\n\n\n@task(soft_timeout=30)\ndef tidy() -> None: ...\n"
+    )
+    with DaemonProcess(queue.server.url, queue.folder, modules=("late_tasks",), timeout_s=20) as daemon:
+        daemon.wait_ready()
+        words = "a soft timeout never comes, since timeout_s ends the run before: give the task a timeout of its own"
+        (line,) = daemon.log(words)
+        assert (line["tasks"], line["timeout_s"]) == (["tidy"], 20)
+    with DaemonProcess(queue.server.url, queue.folder, modules=("late_tasks",)) as daemon:
+        daemon.wait_ready()
+        assert not daemon.log(words)

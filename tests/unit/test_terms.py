@@ -11,7 +11,7 @@ from workd.flights import Flight
 from workd.intake import Limits, Reader
 from workd.pool.slot import Job
 from workd.retry import Counters
-from workd.terms import Extras, Terms, without_room
+from workd.terms import Extras, Terms, too_late, without_room
 from workd_tasks.options import read_options
 
 NOW_S = 1000.0
@@ -157,3 +157,16 @@ def test_a_memory_limit_below_what_a_worker_has_already_is_found(daemon_limit: i
     }
     assert without_room(catalogue, daemon_limit, worker_bytes=30) == tight
     assert without_room(catalogue, daemon_limit, worker_bytes=0) == []
+
+
+@pytest.mark.parametrize(("daemon_timeout_s", "late"), [(3600.0, []), (20.0, ["equal"]), (19.0, ["alone", "equal"])])
+def test_a_soft_timeout_that_the_daemons_timeout_comes_before_is_found(
+    daemon_timeout_s: float, late: list[str]
+) -> None:
+    catalogue: dict[str, dict[str, float | None]] = {
+        "alone": {"soft_timeout": 19.5, "timeout": None},
+        "equal": {"soft_timeout": 20.0, "timeout": None},
+        "with its own": {"soft_timeout": 20.0, "timeout": 30.0},
+        "none": {"soft_timeout": None, "timeout": None},
+    }
+    assert too_late(catalogue, daemon_timeout_s) == late
