@@ -341,7 +341,7 @@ async def test_no_daemon_starts_what_is_about_to_be_moved(store: Store, monkeypa
         monkeypatch.undo()
         [later] = await fetched(session, client, b"3")
         await session.settle(QUEUE, [readd(later, due_ms=await session.now_ms() - 1)])
-        scripts.call(care._link, "move_later", (keys.scheduled(QUEUE),), "hold", 30_000, 10, 1_000_000)
+        scripts.call(care._link, "move_later", (keys.scheduled(QUEUE),), "hold", 30_000, 10, 1_000_000, 0)
         assert (await session.move_due(QUEUE)).moved == 0
         assert care.move(QUEUE, OTHER) == Moved(scheduled=1)
     assert client.zcard(keys.scheduled(OTHER)) == 2

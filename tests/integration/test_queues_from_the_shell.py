@@ -61,7 +61,7 @@ def test_a_moved_queue_is_worked_off_where_it_is_now(
     handles = client.with_options(queue="old").enqueue_many("square", [(number,) for number in range(120)])
     later = client.with_options(queue="old", delay_s=1).enqueue("square", 1000)
     assert app.call(["queues", "move", "old", "new", "--yes", "--json"]) == Exit.OK
-    assert json.loads(capsys.readouterr().out) == {"queued": 121, "scheduled": 0, "doubled": 0}
+    assert json.loads(capsys.readouterr().out) == {"queued": 121, "scheduled": 0, "doubled": 0, "stayed": 0}
     assert states(capsys, "old", "new")["new"]["queued"] == 121
     with DaemonProcess(valkey.url, tmp_path, modules=("workd_tasks.samples",), queues="new") as daemon:
         daemon.wait_ready()

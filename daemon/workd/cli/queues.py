@@ -160,7 +160,7 @@ def move(
 ) -> int:
     """Move the jobs of a queue that have not started to another.
 
-    Their outcomes are then kept there.
+    Their outcomes are then kept there. Members of a group stay, since it is counted in its queue.
 
     Example: workd queues move default bulk
     """
@@ -170,11 +170,13 @@ def move(
         if not shared.confirmed(f"Move {count} jobs from queue {queue} to {to}?", yes=yes):
             return Exit.FAILURE
         with shared.bar("moving", count, shown=not as_json) as advance:
-            done = admin.queues.move(queue, to, lambda done: advance(done.queued + done.scheduled))
+            done = admin.queues.move(queue, to, lambda done: advance(done.queued + done.scheduled + done.stayed))
     if as_json:
         shared.echo_json(asdict(done))
     else:
         shared.say(f"moved {done.queued} queued and {done.scheduled} scheduled jobs to {to}")
+    if done.stayed:
+        shared.note(f"{done.stayed} members of groups stay in {queue}: their groups are counted there")
     if done.doubled:
         shared.note(f"{done.doubled} of them may run in both queues: a daemon took them meanwhile")
     return Exit.OK

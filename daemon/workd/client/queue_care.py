@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic_core import from_json
@@ -55,6 +55,12 @@ class Moved:
     scheduled: int = 0
     doubled: int = 0
     """Of these, jobs that run in the old queue too: the move was held up so long that a daemon took them over."""
+    stayed: int = 0
+    """Members of groups, which stay where they are counted."""
+
+    def plus(self, more: Moved) -> Moved:
+        """Return both together."""
+        return Moved(*(mine + its for mine, its in zip(astuple(self), astuple(more), strict=True)))
 
 
 class QueueCare:
@@ -132,8 +138,9 @@ class QueueCare:
     def move(self, queue: str, to: str, progress: Callable[[Moved], object] = bool) -> Moved:
         """Move what has not started to another queue, in its order; ids, counters and due times stay.
 
-        Outcomes are then kept in the new queue: whoever waits for them in the old one waits in vain. Safe to repeat
-        after an interruption. What comes while it goes on may stay.
+        Outcomes are then kept in the new queue: whoever waits for them in the old one waits in vain. Members of a group
+        stay, at the end of the queue: their group is counted there. Safe to repeat after an interruption. What comes
+        while it goes on may stay.
         """
         check_queue(queue)
         check_queue(to)
@@ -143,14 +150,14 @@ class QueueCare:
         self._empty_inbox(queue)
         mover, newest = f"{MOVER}{secrets.token_hex(8)}", self._newest(queue)
         try:
-            while rows := self._take(queue, mover):
-                self._add(queue, to, rows)
-                removed = self._remove(queue, mover, [row[0] for row in rows])
-                done = Moved(done.queued + len(rows), done.scheduled, done.doubled + len(rows) - removed)
+            while newest and any(part := self._take(queue, mover, newest)):
+                rows, stayed = part
+                removed = 0
+                if rows:
+                    self._add(queue, to, rows)
+                    removed = self._remove(queue, mover, [row[0] for row in rows])
+                done = done.plus(Moved(len(rows), 0, len(rows) - removed, stayed))
                 progress(done)
-                # Those that wait for a limit come first, task by task: the newest is not always the last.
-                if not newest or min(_order(row[0].decode()) for row in rows) >= _order(newest):
-                    break
         finally:
             names = (keys.stream(queue), keys.leases(queue))
             scripts.call(self._link, "depart", names, keys.GROUP, mover)
@@ -178,13 +185,14 @@ class QueueCare:
 
     # ── moving ──
 
-    def _take(self, queue: str, mover: str) -> Sequence[Any]:
+    def _take(self, queue: str, mover: str, newest: str = "+") -> tuple[Sequence[Any], int]:
         names = (keys.stream(queue), keys.leases(queue))
         limits = (MOVER_LEASE_MS, MOVE_SLICE, SLICE_BYTES)
-        rows: Sequence[Any] = scripts.call(
-            self._link, "move_take", names, keys.GROUP, mover, *limits, MOVER, keys.WAITING
+        claims = (newest, keys.prefix(queue), keys.CLAIM_MS)
+        rows, stayed = scripts.call(
+            self._link, "move_take", names, keys.GROUP, mover, *limits, MOVER, keys.WAITING, *claims
         )
-        return rows
+        return rows, stayed
 
     def _add(self, queue: str, to: str, rows: Sequence[Any]) -> None:
         words: list[bytes | int] = []
@@ -205,25 +213,22 @@ class QueueCare:
         left = self.state(queue).scheduled or 0
         while left > 0:
             most = min(left, MOVE_SLICE)
-            rows = scripts.call(self._link, "move_later", names, "hold", MOVER_LEASE_MS, most, SLICE_BYTES)
-            if not rows:
-                break
-            members, scores = rows[::2], rows[1::2]
-            pairs = (word for member, score in zip(members, scores, strict=True) for word in (score, member))
-            self._link.call(("ZADD", keys.scheduled(to), "NX", *pairs))
-            removed = scripts.call(
-                self._link, "move_later", names, "remove", keys.prefix(queue), keys.CLAIM_MS, *members
+            stayed, *rows = scripts.call(
+                self._link, "move_later", names, "hold", MOVER_LEASE_MS, most, SLICE_BYTES, done.stayed
             )
-            left -= len(members)
-            done = Moved(0, done.scheduled + len(members), done.doubled + len(members) - removed)
+            if not rows and not stayed:
+                break
+            members, scores, removed = rows[::2], rows[1::2], 0
+            if members:
+                pairs = (word for member, score in zip(members, scores, strict=True) for word in (score, member))
+                self._link.call(("ZADD", keys.scheduled(to), "NX", *pairs))
+                removed = scripts.call(
+                    self._link, "move_later", names, "remove", keys.prefix(queue), keys.CLAIM_MS, *members
+                )
+            left -= len(members) + stayed
+            done = done.plus(Moved(0, len(members), len(members) - removed, stayed))
             progress(done)
         return done
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    """Return what entry ids are ordered by."""
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)
 
 
 def _named(entry_id: bytes, fields: Sequence[bytes]) -> list[bytes]:

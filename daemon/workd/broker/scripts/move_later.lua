@@ -1,10 +1,11 @@
 -- Take scheduled jobs to another queue: hold them back first, remove them when they are there.
 --
 -- KEYS  1 scheduled
--- ARGV  1 'hold'  2 ms to hold back  3 most jobs  4 most bytes
+-- ARGV  1 'hold'  2 ms to hold back  3 most jobs  4 most bytes  5 how many of the first to pass over
 --    or 1 'remove'  2 prefix of the queue's keys  3 ms that a claim is kept while its job is on its way  4.. members
 --
--- Returns of 'hold' {member, score, member, score, ...} with the scores of before; of 'remove' how many it removed.
+-- Returns of 'hold' {how many stay, member, score, member, score, ...} with the scores of before; of 'remove' how many it
+--   removed. What stays are members of a group, whom nobody would count elsewhere: they are as they were.
 --
 -- Invariant: what is held back is not due before that time is over, so no daemon starts it meanwhile; if the move ends in the
 -- middle, it is late by as much at the most, and not lost. With a job go its claims, or its id would stay taken here; one that
@@ -12,20 +13,32 @@
 
 local scheduled = KEYS[1]
 
+local function is_of_a_group(member)
+  if not string.find(member, '"group"', 1, true) then return false end
+  local _, last, id_bytes, signature_bytes = string.find(member, '^(%d+):(%d+):[%d ]+:%d+:')
+  local fine, told = pcall(cjson.decode, string.sub(member, last and last + id_bytes + signature_bytes + 1 or 1))
+  return fine and type(told) == 'table' and type(told.group) == 'table'
+end
+
 local function hold()
   local time = redis.call('TIME')
   local held_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[2]
-  local bytes_left, taken = tonumber(ARGV[4]), {}
-  local rows = redis.call('ZRANGE', scheduled, 0, tonumber(ARGV[3]) - 1, 'WITHSCORES')
+  local bytes_left, answer = tonumber(ARGV[4]), {0}
+  local rows = redis.call('ZRANGE', scheduled, ARGV[5], ARGV[5] + ARGV[3] - 1, 'WITHSCORES')
   for i = 1, #rows, 2 do
     if i > 1 and bytes_left < #rows[i] then break end
     bytes_left = bytes_left - #rows[i]
-    if tonumber(rows[i + 1]) < held_ms then
-      redis.call('ZADD', scheduled, 'XX', string.format('%.0f', held_ms), rows[i])
+    if is_of_a_group(rows[i]) then
+      answer[1] = answer[1] + 1
+    else
+      if tonumber(rows[i + 1]) < held_ms then
+        redis.call('ZADD', scheduled, 'XX', string.format('%.0f', held_ms), rows[i])
+      end
+      answer[#answer + 1] = rows[i]
+      answer[#answer + 1] = rows[i + 1]
     end
-    taken[i], taken[i + 1] = rows[i], rows[i + 1]
   end
-  return taken
+  return answer
 end
 
 local function get(key)

@@ -6,25 +6,34 @@
 --
 -- Returns how many were removed. The others are a daemon's by now: they run here too.
 --
--- Invariant: nothing is done without the mover's lease, and only to what is pending for it. The claims of these jobs are
--- left: a claim whose entry is not in the stream any more belongs to nobody, and one that says `scheduled` is void.
+-- Invariant: nothing is done without the mover's lease, and only to what is pending for it. With a job goes the claim of its id,
+-- or it would be kept for weeks. Others are left: a claim whose entry is not in the stream any more belongs to nobody, and one
+-- that says `scheduled` is void.
 
 local stream, leases, group, me = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
 if not redis.call('HGET', leases, me) then return 0 end
 local time = redis.call('TIME')
 redis.call('HSET', leases, me, string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]))
 
-local function void(entry)
+local function id_of(fields)
+  local fine, told = pcall(cjson.decode, fields.m or '')
+  return fields.id or fine and type(told) == 'table' and type(told.id) == 'string' and told.id
+end
+
+local function release(entry)
   local row = redis.call('XRANGE', stream, entry, entry)[1]
   local fields = {}
   for i = 1, row and #row[2] or 0, 2 do fields[row[2][i]] = row[2][i + 1] end
   if fields.id and fields.n then redis.pcall('SET', ARGV[4] .. 'void:' .. fields.id, '1', 'PX', ARGV[5], 'GET') end
+  local job = id_of(fields)
+  local seen = job and ARGV[4] .. 'seen:' .. job
+  if seen and redis.pcall('GET', seen) == entry then redis.call('DEL', seen) end
 end
 
 local removed = 0
 for i = 6, #ARGV do
   if redis.call('XPENDING', stream, group, ARGV[i], ARGV[i], 1, me)[1] then
-    void(ARGV[i])
+    release(ARGV[i])
     redis.call('XACK', stream, group, ARGV[i])
     redis.call('XDEL', stream, ARGV[i])
     removed = removed + 1
