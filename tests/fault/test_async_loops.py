@@ -202,11 +202,12 @@ def test_a_coroutine_in_a_worker_that_has_been_replaced_ends_like_any_other(
 def test_of_several_nobody_knows_whose_memory_it_was_and_alone_it_is_the_hogs(
     queue: FaultQueue, start_daemon: StartDaemon
 ) -> None:
-    start_daemon(modules=MODULES, workers=1, memory_limit_bytes="200M", max_crashes=1)
+    daemon = start_daemon(modules=MODULES, workers=1, memory_limit_bytes="200M", max_crashes=1)
     others = [queue.push("linger", "gate") for _ in range(3)]
     for one in others:
         queue.run(one)
     hog = queue.push("hog", 300 * 2**20)
+    daemon.wait_log("a worker died under several jobs; this one runs alone next", count=4)
     queue.open_gate("gate")
     letter = queue.dead_letter(hog)
     assert (letter["reason"], letter["deliveries"]) == (b"crashed", b"2")

@@ -78,11 +78,12 @@ def assert_never_together(queue: FaultQueue, delivery: int) -> None:
 def test_of_five_one_that_kills_its_worker_is_dead_and_no_innocent_is(
     queue: FaultQueue, start_async: Any, how: str
 ) -> None:
-    start_async(max_crashes=1)
+    daemon = start_async(max_crashes=1)
     killer, *innocent = together(
         queue, message("perish", how, "trigger", max_retries=9), *[message("linger", "gate")] * 4
     )
     queue.open_gate("trigger")
+    daemon.wait_log("a worker died under several jobs; this one runs alone next", count=5)
     queue.open_gate("gate")
     letter = queue.dead_letter(killer)
     assert (letter["reason"], letter["attempts"], letter["deliveries"]) == (b"crashed", b"0", b"2")

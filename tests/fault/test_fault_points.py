@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.daemons import EXIT_TIMEOUT_S, READY_TIMEOUT_S
 from support.fault_queue import message
 from workd import faultpoints
 
@@ -27,7 +28,7 @@ def dying(start_daemon: StartDaemon, point: str, **settings: Any) -> DaemonProce
 
 def assert_killed(daemon: DaemonProcess) -> None:
     """See that the daemon did reach its point."""
-    assert daemon.wait() == -signal.SIGKILL
+    assert daemon.wait(READY_TIMEOUT_S + EXIT_TIMEOUT_S) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.pool_owner import Recorder, running_pool
+from support.processes import stop
 from workd.pool.channel import Channel
 from workd.pool.deaths import Crashed
 from workd.pool.listening import AWAITED_REST_S, REST_S
@@ -53,9 +54,11 @@ async def test_a_worker_of_whose_jobs_one_is_waited_for_is_read_sooner() -> None
         (tenant,) = owner.pool.tenants()
         patient = owner.submit_many([("sleep", SHORT_S)] * 5, patient=True)
         assert owner.pool.listening.next_read_s(tenant) == REST_S
-        awaited = owner.submit_many([("sleep", SHORT_S)] * 5, patient=False)
         await asyncio.gather(*patient)
+        stop(tenant.pid)  # or they might end before anybody looks
+        awaited = owner.submit_many([("sleep", SHORT_S)] * 5, patient=False)
         await owner.until(lambda: tenant.impatient > 0)
+        os.kill(tenant.pid, signal.SIGCONT)
         assert owner.pool.listening.next_read_s(tenant) == AWAITED_REST_S
         await asyncio.gather(*awaited)
         assert owner.pool.listening.next_read_s(tenant) == REST_S

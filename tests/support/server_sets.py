@@ -26,6 +26,7 @@ SERVICE = "mymaster"
 DOWN_AFTER_MS = 500
 NODE_TIMEOUT_MS = 1_000
 READY_S = 30.0
+PATIENCE_S = 15.0  # longer than servers try to fail over
 SLOTS = 16_384
 
 
@@ -94,10 +95,13 @@ class SentinelSet:
         """Have the replica take over in peace, and wait until all Sentinels know."""
         before = self.master.port
         with self.sentinels[0].client() as client:
-            # Another Sentinel may be at it, or the one before may be too recent.
-            eventually(
-                lambda: _done(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE)), timeout_s=READY_S
-            )
+
+            def ask() -> None:
+                # Another Sentinel may be at it, or the one before may be too recent.
+                failover = ("SENTINEL", "FAILOVER", SERVICE)
+                eventually(lambda: _done(lambda: client.execute_command(*failover)), timeout_s=READY_S)
+
+            _ask_until(ask, lambda: self.master.port != before)
         self.wait_for_another(before)
 
     def wait_for_another(self, port: int) -> None:
@@ -219,7 +223,7 @@ class Cluster:
         """Have a replica take over the key's slots in peace."""
         master = self.node_of(key)
         with self.replica_of(master).client() as client:
-            client.execute_command("CLUSTER", "FAILOVER")
+            _ask_until(lambda: client.execute_command("CLUSTER", "FAILOVER"), lambda: self.node_of(key) is not master)
         self.wait_for_another(key, master)
 
     def wait_for_another(self, key: str, master: Server) -> None:
@@ -296,6 +300,18 @@ class Cluster:
 def plain_client(port: int, password: str | None = None) -> redis.Redis:
     """Return a client over TCP, bytes in and out, RESP2, no retries of its own."""
     return redis.Redis(port=port, password=password, protocol=2, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+
+
+def _ask_until(ask: Callable[[], object], is_so: Callable[[], bool]) -> None:
+    """Ask again for what a server gives up, without a word, when it is too slow for it."""
+    for _ in range(4):
+        ask()
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if is_so():
+                return
+            time.sleep(0.05)
+    raise AssertionError("the servers have not failed over")
 
 
 def _done(work: Callable[[], object]) -> bool:
