@@ -83,13 +83,13 @@ class Reporter:
             self._status = line
 
     def _ask_for_time(self) -> None:
-        """A wait for Redis, or a drain that has not reached its deadline, is no reason to be killed."""
+        """A wait for Redis or for `resume`, or a drain before its deadline, is no reason to be killed."""
         match self._vitals.state:
             case State.DRAINING:
                 left_s = self._time_left_s() + AFTER_DRAIN_S
                 if left_s > 0:
                     self._notifier.extend_timeout(left_s)
-            case State.BOOTING | State.RUNNING if not self._was_ready:
+            case State.BOOTING | State.RUNNING | State.QUIET if not self._was_ready:
                 self._notifier.extend_timeout(EXTEND_S)
             case _:
                 pass

@@ -146,6 +146,8 @@ async def test_more_time_is_asked_for_until_it_is_ready(world: World) -> None:
     assert f"extend {EXTEND_S:g}" in await world.looks()
     world.daemon.state = State.RUNNING  # and waits for Redis
     assert f"extend {EXTEND_S:g}" in await world.looks()
+    world.daemon.state = State.QUIET  # somebody has stopped it on purpose before it could be ready
+    assert f"extend {EXTEND_S:g}" in await world.looks()
     world.daemon.is_ready = True
     await world.looks()
     world.daemon.is_ready = False
