@@ -171,6 +171,23 @@ def test_workers_come_and_go_one_by_one_and_none_with_a_job(queue: FaultQueue, s
     assert len(daemon.log("scaling")) == 4, "the last one cannot go"
 
 
+def test_a_worker_that_was_told_to_go_and_is_wanted_again_stays(queue: FaultQueue, start_daemon: StartDaemon) -> None:
+    daemon = start_daemon(workers=2)
+    workers = daemon.worker_pids()
+    jobs = [held(queue, daemon, "gate") for _ in range(2)]
+    for count in (1, 3, 5):
+        daemon.send(signal.SIGTTOU)
+        daemon.wait_log("scaling", count=count, timeout_s=PROMPT_S)
+        daemon.send(signal.SIGTTIN)
+        daemon.wait_log("scaling", count=count + 1, timeout_s=PROMPT_S)
+    jobs += [queue.push("hold", "gate") for _ in range(10)]
+    queue.open_gate("gate")
+    for job in jobs:
+        queue.succeeded(job, attempts=1, deliveries=1)
+    assert {run.pid for job in jobs for run in queue.runs(job)} <= set(workers), "never more jobs at once than workers"
+    assert set(daemon.wait_workers(2)) == set(workers)
+
+
 # ── USR2 ──
 
 

@@ -143,7 +143,11 @@ class Renewal:
     # ── size ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def resize(self, size: int) -> None:
-        """Have `size` slots from now on: new ones boot, those that go finish what their workers claimed."""
+        """Have `size` slots from now on: new ones boot, those that go finish what their workers claimed.
+
+        Of those that are on their way out, as many as are wanted again stay: else each time that a busy pool was made
+        smaller and larger again, more jobs would run at once.
+        """
         slots = self._pool.slots
         staying = [slot for slot in slots if not slot.closing]
         # Idle ones go first, or more jobs would run for a while than there are slots.
@@ -155,12 +159,25 @@ class Renewal:
             if slot.tenant is not None:
                 self.retire(slot.tenant)
             self._forget_if_closed(slot)
-        for _ in range(size - len(staying)):
+        wanted_again = [slot for slot in slots if slot.closing and self._can_stay(slot)][: max(0, size - len(staying))]
+        for slot in wanted_again:
+            slot.closing = False
+            if slot.tenant is not None:
+                slot.tenant.state = TenantState.READY
+        for _ in range(size - len(staying) - len(wanted_again)):
             slot = Slot(self._indices)
             self._indices += 1
             slots.append(slot)
             self._pool.boots.want(slot)
         self._pool.fill()
+
+    def _can_stay(self, slot: Slot) -> bool:
+        """Say whether the worker of a slot that closes could go on with other jobs after the one that it is on."""
+        tenant = slot.tenant
+        if tenant is None or tenant.state is not TenantState.RETIRING or tenant.kill_order is not None or tenant.gone:
+            return False
+        is_current = tenant.forkserver is self._pool.boots.servers.current and not slot.renewing
+        return is_current and tenant.budget > 0 and bool(tenant.jobs)
 
     def _dismiss_successor(self, slot: Slot) -> None:
         successor, slot.successor = slot.successor, None
