@@ -7,6 +7,7 @@ listed in `_run`: a signal, a broken pool, or Redis where it is required. `state
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import secrets
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 
 QUICK_BOOT_S = 1.0  # mostly it takes half of that
 _ALLOCATIONS_PER_COLLECTION = 50_000
+_STDERR = 2  # where the log goes, or what the journal takes as lines of ours
 
 _log = get_logger("workd.supervisor")
 
@@ -70,6 +72,7 @@ def run(
     `read` reads the sources of the settings again, for a reload; `watched`: one follows each change of a task's file.
     """
     _collect_rarely()
+    faulthandler.enable(_STDERR)  # systemd's watchdog sends SIGABRT: the stacks show where the loop stood still
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_live(settings, read, launched, watched=watched))

@@ -139,6 +139,15 @@ def test_a_loop_that_stands_still_starves_the_watchdog(start_daemon: StartDaemon
     manager.wait("WATCHDOG", count=fed + 1)
 
 
+def test_who_is_aborted_by_the_watchdog_says_where_it_was(start_daemon: StartDaemon) -> None:
+    daemon = start_daemon()
+    daemon.send(signal.SIGABRT)
+    assert daemon.wait(PATIENCE_S) == -signal.SIGABRT
+    said = daemon.log_text()
+    assert "Fatal Python error: Aborted" in said
+    assert "supervisor.py" in said.partition("Fatal Python error")[2]
+
+
 def state_of(pid: int) -> Any:
     from support.daemons import _process_info
 
