@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from support.changing_code import ENVIRONMENT, MODULE, ChangingCode
 from support.notify import NotifySocket
 from support.supervisors import supervisor
 from support.waiting import eventually_async
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from workd.supervisor import Supervisor
 
 PATIENCE_S = 60.0
+FAILING = """
+import workd_tasks
+@workd_tasks.on_worker_start
+def fail():
+    raise RuntimeError("no database")
+"""
 
 
 @pytest.fixture
@@ -133,3 +140,24 @@ async def test_who_asks_for_a_number_gets_it_until_the_settings_are_read_again(r
         for wrong in (0, 4097):
             with pytest.raises(ValueError, match="1 to 4096"):
                 running.scale(wrong)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_reload_without_workers_finds_out_whether_one_comes_up(
+    run: Run, queue: FaultQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    code = ChangingCode(tmp_path)
+    code.write("one")
+    async with run(workers_min=0, modules=(MODULE,)) as running:
+        for more, trouble, version in ((FAILING, "no database", "one"), ("", "", "two")):
+            await eventually_async(lambda: not running._pool.slots, PATIENCE_S)
+            code.write("two", more)
+            assert trouble in (said := await running.reload())
+            assert bool(said) == bool(trouble)
+            await eventually_async(lambda: not running._pool.slots, PATIENCE_S)
+            job = queue.push("version")
+            await eventually_async(lambda job=job: queue.outcomes(job), PATIENCE_S)  # type: ignore[misc]
+            queue.succeeded(job, value=version, attempts=1, deliveries=1)

@@ -227,6 +227,24 @@ async def test_code_whose_workers_do_not_start_is_taken_back(tmp_path: Path) -> 
         assert await owner.submit("echo", 1) == 1
 
 
+async def test_code_whose_workers_do_not_start_is_taken_back_also_if_no_former_worker_is_left(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    async with running_pool(1, runner={"fail_on_start": str(broken)}) as owner:
+        forkserver = owner.pool.boots.forkserver_pid
+        broken.touch()
+
+        def kill_the_last(_catalogue: object) -> None:
+            (pid,) = pids_of(owner)
+            os.kill(pid, signal.SIGKILL)
+
+        with pytest.raises(BootError, match="the database of the test is away"):
+            await owner.pool.reload(kill_the_last)
+        broken.unlink()
+        assert owner.pool.boots.forkserver_pid == forkserver
+        await owner.until(lambda: owner.pool.stats().ready == 1)
+        assert await owner.submit("echo", 1) == 1
+
+
 async def test_a_reload_goes_past_a_long_job_and_waits_for_it_in_its_own_slot_alone() -> None:
     async with running_pool(2) as owner:
         long = owner.submit("sleep", 5.0)

@@ -196,20 +196,21 @@ class Renewal:
         boots = self._pool.boots
         former, catalogue = await boots.servers.load_anew()
         faultpoints.hit("supervisor_reloading")
-        try:
-            if check is not None:
-                check(catalogue)
-        except Exception:
-            boots.servers.go_back(former)
-            boots.servers.tidy()
-            raise
-        try:
-            await self._roll()
-        except BootError:
-            boots.servers.go_back(former)
-            boots.spawn(self._roll_back())
-            raise
-        boots.servers.tidy()
+        with boots.servers.keeping(former):
+            try:
+                if check is not None:
+                    check(catalogue)
+            except Exception:
+                boots.servers.go_back(former)
+                raise
+            if not self._pool.size:
+                self.resize(1)  # or nobody would know whether a worker comes up; who sizes the pool takes it away again
+            try:
+                await self._roll()
+            except BootError:
+                boots.servers.go_back(former)
+                boots.spawn(self._roll_back())
+                raise
         return catalogue
 
     async def _roll(self) -> None:

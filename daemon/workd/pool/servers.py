@@ -7,6 +7,7 @@ until its last worker has been dealt with, since only it can say how that worker
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from workd.errors import BootError, PoolError
@@ -14,7 +15,7 @@ from workd.pool.logger import log
 from workd.pool.requests import ForkserverDiedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from workd.pool.core import ProcessPool
     from workd.pool.launcher import Forkserver
@@ -36,6 +37,7 @@ class Servers:
         self._loading = asyncio.Lock()  # one change of the current forkserver at a time
         self._former: list[Forkserver] = []
         self._leaving: list[Forkserver] = []
+        self._kept: Forkserver | None = None  # not to be let go while nobody knows whether the next one is of use
         self._stopping = False
         self._deaths = 0  # in a row, of forkservers from which no worker got ready
         self.current = first
@@ -89,9 +91,20 @@ class Servers:
             self._former.append(self.current)
             self.current = former
 
+    @contextmanager
+    def keeping(self, former: Forkserver) -> Iterator[None]:
+        """Let a former one not go meanwhile, also if all of its workers die: `go_back` may want it."""
+        self._kept = former
+        try:
+            yield
+        finally:
+            self._kept = None
+            self.tidy()
+
     def tidy(self) -> None:
         """Let former ones go that have no worker left."""
-        for server in [server for server in self._former if not self._in_use(server)]:
+        unused = [server for server in self._former if server is not self._kept and not self._in_use(server)]
+        for server in unused:
             self._former.remove(server)
             self._leaving.append(server)
             self._pool.boots.spawn(self._let_go(server))
