@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from support.waiting import eventually
 from workd.broker import rights
 from workd.cli import app
 from workd.exits import Exit
@@ -110,6 +116,47 @@ def test_a_line_that_is_none_is_named_and_not_shown(tmp_path: Path, capsys: pyte
     said = refused(capsys, "--passwords", str(path))
     assert "line 1" in said
     assert "sesame" not in said
+
+
+def test_a_long_file_of_passwords_loses_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "passwords"
+    there = [f"user-{number} {'x' * 40}" for number in range(3000)]  # some 150 KB
+    path.write_text("\n".join(there))
+    path.chmod(0o600)
+    printed(capsys, "--role", "viewer", "--passwords", str(path))
+    assert path.read_text().splitlines()[:-1] == there
+    path.write_text("x " * 1024 * 1024)
+    assert "too long" in refused(capsys, "--passwords", str(path))
+
+
+def test_two_who_make_passwords_at_the_same_time_print_the_same(tmp_path: Path) -> None:
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    line = [sys.executable, "-m", "workd", "acl", "--role", "viewer", "--passwords", str(tmp_path / "passwords")]
+    with ExitStack() as both:
+        folder = os.open(tmp_path, os.O_RDONLY)
+        both.callback(os.close, folder)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        two = [both.enter_context(subprocess.Popen(line, stdout=subprocess.PIPE, env=environ)) for _ in range(2)]
+        eventually(lambda: len(_waiting_for_locks() & {one.pid for one in two}) == 2, timeout_s=60)
+        assert list(tmp_path.iterdir()) == []
+        fcntl.flock(folder, fcntl.LOCK_UN)
+        said = {one.communicate(timeout=60)[0] for one in two}
+    assert [one.returncode for one in two] == [0, 0]
+    assert len(said) == 1
+
+
+def _waiting_for_locks() -> set[int]:
+    """The processes that wait for a lock of a file."""
+    rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return {int(row[5]) for row in rows if row[1] == "->"}
+
+
+def test_a_link_to_the_file_of_passwords_stays_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, link = tmp_path / "passwords", tmp_path / "link"
+    link.symlink_to(path)
+    printed(capsys, "--role", "viewer", "--passwords", str(link))
+    assert link.is_symlink()
+    assert path.read_text().startswith("workd-viewer ")
 
 
 def test_where_nothing_can_be_written_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

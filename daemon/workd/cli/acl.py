@@ -5,12 +5,15 @@ Speaks to no server. Passwords are kept in a file of the caller's and go into th
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,7 +30,7 @@ ADMIN = "admin"
 _ALL = ("~*", "&*", "+@all")
 _PASSWORD_BYTES = 24
 _PREFIX_RULE = re.compile(r"[A-Za-z0-9_.-]{0,64}")
-_MAX_FILE_BYTES = 64 * 1024
+_MAX_FILE_CHARS = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +130,31 @@ def _queues(wanted: Sequence[str] | None) -> list[str]:
 
 def _passwords(path: Path, users: Sequence[str]) -> dict[str, str]:
     """Read the passwords of these users; make those that are not there yet, and write them down."""
-    lines = _lines(path)
-    known = dict(line.split() for line in lines)
-    new = {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in users if user not in known}
+    path = path.resolve()  # a link to the file stays one
+    with _alone(path):
+        lines = _lines(path)
+        known = dict(line.split() for line in lines)
+        new = {user: secrets.token_urlsafe(_PASSWORD_BYTES) for user in users if user not in known}
+        if new:
+            _replace(path, [*lines, *(f"{user} {password}" for user, password in new.items())])
     if new:
-        _replace(path, [*lines, *(f"{user} {password}" for user, password in new.items())])
         typer.echo(f"workd: made passwords in {path}: {', '.join(new)}", err=True)
     return known | new
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Have others who do the same in this folder wait: who makes passwords beside us would print some that are lost."""
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error}", param_hint="--passwords") from None
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _lines(path: Path) -> list[str]:
@@ -141,13 +162,15 @@ def _lines(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(_MAX_FILE_BYTES)
+            text = file.read(_MAX_FILE_CHARS + 1)
     except FileNotFoundError:
         return []
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"{path} cannot be read: {error}", param_hint="--passwords") from None
     if mode & 0o077:
         raise typer.BadParameter(f"{path} can be read by others: chmod 600 {path}", param_hint="--passwords")
+    if len(text) > _MAX_FILE_CHARS:  # it is written anew: what was not read would be lost
+        raise typer.BadParameter(f"{path} is too long for a file of passwords", param_hint="--passwords")
     lines = [line for line in text.splitlines() if line.strip()]
     for number, line in enumerate(lines, 1):
         if len(line.split()) != 2:  # noqa: PLR2004 - a name and a password
