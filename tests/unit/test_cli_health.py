@@ -223,3 +223,13 @@ def test_where_nobody_takes_the_answer_the_exit_code_is_the_answer(unbuffered: s
                 )  # fmt: skip
             assert (done.returncode, done.stderr) == (Exit.OK, b"")
     os.close(writing)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"http = ", None])
+def test_a_settings_file_that_cannot_be_read_is_named(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "workd.toml"
+    path.mkdir() if content is None else path.write_bytes(content)
+    assert health.main(["--config", str(path)]) == Exit.FAILURE
+    assert capsys.readouterr().err.startswith(f"workd: not healthy: {path} cannot be read: ")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workd.cli import looking_after as shared
+from workd.cli.looking_after import AsJson, Config, RedisUrl
 from workd.exits import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from workd.client.fleet import Fleet, Heard
 
@@ -48,6 +49,28 @@ def opened(redis_url: str | None, config: Any) -> Iterator[Fleet]:
     """Open the daemons of the Redis that the settings name."""
     with shared.admin(redis_url, config) as admin:
         yield admin.fleet
+
+
+def order(wait_s: float = 5.0) -> Callable[[Callable[..., Heard]], Callable[..., Exit]]:
+    """Make a command of what tells daemons something and has no option of its own; its help stays its own."""
+
+    def decorate(act: Callable[..., Heard]) -> Callable[..., Exit]:
+        def command(
+            daemon: Daemons = None,
+            queue: Queues = None,
+            wait_s: WaitS = wait_s,
+            as_json: AsJson = False,
+            redis_url: RedisUrl = None,
+            config: Config = None,
+        ) -> Exit:
+            with opened(redis_url, config) as daemons:
+                heard = act(daemons, daemons=daemon or (), queues=queue or (), wait_s=wait_s)
+            return told(heard, as_json=as_json)
+
+        command.__name__, command.__doc__ = act.__name__, act.__doc__
+        return command
+
+    return decorate
 
 
 def end(heard: Heard) -> Exit:

@@ -110,7 +110,10 @@ def _configured(config: str | None) -> str:
         from pathlib import Path
 
         path = Path(config or os.environ.get("WORKD_CONFIG") or "/etc/workd/workd.toml")
-        http = tomllib.loads(path.read_text(encoding="utf-8")).get("http") if config or path.exists() else None
+        try:
+            http = tomllib.loads(path.read_text(encoding="utf-8")).get("http") if config or path.exists() else None
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path} cannot be read: {_reason(error)}") from None
     if http == "":
         raise ValueError("the setting http is empty: this daemon answers nowhere")
     return str(http or DEFAULT_HTTP)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from workd.cli import fleet
-from workd.cli.fleet import Daemons, Queues, WaitS
-from workd.cli.looking_after import AsJson, Config, RedisUrl
-from workd.exits import Exit
+
+if TYPE_CHECKING:
+    from workd.client.fleet import Fleet, Heard
 
 
-def quiet(
-    daemon: Daemons = None,
-    queue: Queues = None,
-    wait_s: WaitS = 5.0,
-    as_json: AsJson = False,
-    redis_url: RedisUrl = None,
-    config: Config = None,
-) -> Exit:
+@fleet.order()
+def quiet(told: Fleet, **whom: Any) -> Heard:
     """Have daemons start no more jobs, and stay.
 
     What runs goes on; what has not started goes back to its queue at once. As SIGUSR1 does. Exit code 1: not everybody
@@ -23,38 +19,22 @@ def quiet(
 
     Example: workd quiet --daemon web1
     """
-    with fleet.opened(redis_url, config) as daemons:
-        heard = daemons.quiet(daemons=daemon or (), queues=queue or (), wait_s=wait_s)
-    return fleet.told(heard, as_json=as_json)
+    return told.quiet(**whom)
 
 
-def resume(
-    daemon: Daemons = None,
-    queue: Queues = None,
-    wait_s: WaitS = 5.0,
-    as_json: AsJson = False,
-    redis_url: RedisUrl = None,
-    config: Config = None,
-) -> Exit:
+@fleet.order()
+def resume(told: Fleet, **whom: Any) -> Heard:
     """Have quiet daemons start jobs again.
 
     For a queue that was paused, see `workd queues resume`. Exit code 1: not everybody has done it.
 
     Example: workd resume --daemon web1
     """
-    with fleet.opened(redis_url, config) as daemons:
-        heard = daemons.resume(daemons=daemon or (), queues=queue or (), wait_s=wait_s)
-    return fleet.told(heard, as_json=as_json)
+    return told.resume(**whom)
 
 
-def reload(
-    daemon: Daemons = None,
-    queue: Queues = None,
-    wait_s: WaitS = 60.0,
-    as_json: AsJson = False,
-    redis_url: RedisUrl = None,
-    config: Config = None,
-) -> Exit:
+@fleet.order(wait_s=60.0)
+def reload(told: Fleet, **whom: Any) -> Heard:
     """Have daemons load code and settings anew.
 
     Waits until each has done it. New code that does not load changes nothing, and the reason is shown. As SIGHUP does.
@@ -62,6 +42,4 @@ def reload(
 
     Example: workd reload --queue images --wait-s 120
     """
-    with fleet.opened(redis_url, config) as daemons:
-        heard = daemons.reload(daemons=daemon or (), queues=queue or (), wait_s=wait_s)
-    return fleet.told(heard, as_json=as_json)
+    return told.reload(**whom)
