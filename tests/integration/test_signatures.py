@@ -241,6 +241,8 @@ def test_a_daemon_that_has_lost_its_keys_says_once_that_it_checks_nothing(valkey
     ):
         assert plain.enqueue(t.double, 1).get(40) == 2
         assert [client.enqueue(t.double, number).get(40) for number in (2, 3)] == [4, 6]
+        keyless.term()
+        assert keyless.wait() == 0  # its log is whole then
         warned = [line["event"] for line in keyless.log() if "signing_keys" in str(line["event"])]
     (text,) = warned
     assert text.startswith("messages are signed, and this daemon has no signing_keys")
