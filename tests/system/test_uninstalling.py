@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from support.machines.service import Service
 
 JOBS: Final = 400
+PAUSE_S: Final = 0.2  # 40 s of work for two workers: longer than a busy machine takes to come to the drain
 INSTALL_TIMEOUT_S: Final = 400.0
 UNITS: Final = "workd.service workd-health.socket workd@images.service"
 # What is ours, or calls itself so, but for what people have written and where tests have the release.
@@ -22,7 +23,7 @@ def test_it_drains_removes_all_but_settings_tasks_and_jobs_and_comes_back_with_t
     machine.write("/etc/workd/images.toml", "")
     machine.run("systemctl", "enable", *UNITS.split())
     service.start()
-    ids = service.enqueue_many("count", [(number,) for number in range(JOBS)])
+    ids = service.enqueue_many("count", [(number, PAUSE_S) for number in range(JOBS)])
     machine.eventually(lambda: len(service.ran()) > 20)
     try:
         machine.run("sh", f"{RELEASE}/deploy/install.sh", "--uninstall", timeout_s=INSTALL_TIMEOUT_S)
@@ -38,6 +39,7 @@ def test_it_drains_removes_all_but_settings_tasks_and_jobs_and_comes_back_with_t
     finally:
         machine.sh(f"rm /etc/workd/images.toml; {INSTALL}", timeout_s=INSTALL_TIMEOUT_S)
     assert machine.tried("systemctl", "is-enabled", service.unit).out.strip() == "disabled"
+    machine.write("/etc/workd/workd.toml", CONFIG.replace("workers = 2", "workers = 20"))
     service.start()
     assert service.values(ids) == list(range(JOBS))
     assert Counter(service.ran()) == Counter(map(str, range(JOBS)))  # it was a drain: each once
