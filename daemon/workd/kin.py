@@ -20,6 +20,8 @@ from workd.steps import Step
 from workd.wire import MAX_ID_CHARS, DeadReason, ErrorInfo, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from workd.broker.ops import Bury, Finish, Settlement
     from workd.flights import Flight
     from workd.retry import Decision
@@ -177,6 +179,18 @@ def posts_of(settlement: Settlement | None) -> tuple[Post, ...]:
     if settlement is None or isinstance(settlement, Readd) or settlement.kin is None:
         return ()
     return tuple(post for post in (settlement.kin.post, settlement.kin.note) if post is not None)
+
+
+def gone_on(flights: Iterable[Flight]) -> dict[str, Flight]:
+    """Return those whose chain is in another queue with their settlement, by its name in this one."""
+    kin = ((flight, getattr(flight.settlement, "kin", None)) for flight in flights)
+    return {each.chain: flight for flight, each in kin if each is not None and each.post is not None and each.course}
+
+
+def wish(flight: Flight, queue: str) -> Post:
+    """Return the wish that its chain be cancelled, for the queue where it may be: its home knows that first."""
+    home, chain_id = home_of(flight), chain_id_of(flight)
+    return Post(queue, chain_id, chain=_name_in(None if queue == home else home, chain_id), course="cancel")
 
 
 def _end(flight: Flight, status: Status, value: bytes | None, error: bytes | None) -> Kin:

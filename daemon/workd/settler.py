@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from workd import faultpoints, kin
 from workd.broker.ops import Bury, Finish, Readd
 from workd.errors import FencedError
+from workd.flights import about
 from workd.log import get_logger
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ MAX_BATCH_BYTES = 1024 * 1024
 FULL_BATCH_JOBS = 100  # from there on a job's share of the call hardly gets smaller
 PAUSE_S = 0.05
 STUCK_RETRY_S = 1.0
+MAX_HOPS = 10  # from queue to queue after a chain: it goes on meanwhile
 SETTLE_BOUND_S = 15.0  # the session gives a call up earlier
 
 log = get_logger("workd.settler")
@@ -204,6 +206,8 @@ class Settler:
         if reply.fenced:
             box.unsend()  # nothing of it was done
             raise FencedError(queue)
+        if box.has_kin and (gone := kin.gone_on(batch)):
+            await self._bring_wishes(session, queue, gone)
         self._alarms[queue].note(reply.next_due_ms)
         self.batches += 1
         if reply.lost_replies:
@@ -248,6 +252,24 @@ class Settler:
             self._hold_back(box, flight, why)
         faultpoints.hit("after_post")
         return list(box.sending)
+
+    async def _bring_wishes(self, session: Session, queue: str, gone: dict[str, Flight]) -> None:
+        """Have chains cancelled where they have gone on, if somebody wished that before this queue knew where that is.
+
+        A wish that comes later finds that out by itself.
+        """
+        reply = await session.renew(queue, list(gone))
+        if reply.fenced:
+            raise FencedError(queue)
+        for name in reply.cancelled:
+            flight = gone[name]
+            answer = f"> {kin.home_of(flight)}"
+            for _ in range(MAX_HOPS):
+                if not answer.startswith("> "):
+                    break
+                answer = await session.post(kin.wish(flight, answer.removeprefix("> ")))
+            if answer:
+                log.warning("a chain that was cancelled has gone on: cancel it again", error=answer, **about(flight))
 
     def _take_batch(self, box: Outbox) -> list[Flight]:
         size = 0

@@ -224,6 +224,23 @@ async def test_where_a_chain_began_hears_that_it_has_gone_on_between_other_queue
     assert asked(client, "j") == ["ended", ""]
 
 
+async def test_the_wish_that_a_chain_be_cancelled_is_brought_after_it(store: Store) -> None:
+    client = store.client()
+    wish, key = Post(QUEUE, "j", chain="j", course="cancel"), keys.cancel(QUEUE, "j")
+    async with store.session() as session:
+        await first_done(session, client, AWAY)
+        assert await session.post(wish) == "> images"
+        assert client.pttl(key) > 20 * 86_400_000, "its next step may be due in weeks"
+        assert await session.post(Post(QUEUE, "j.2", STEP, chain="j", number=2)) == ""
+        assert await session.post(wish) == ""
+        await session.post(Post(QUEUE, "j", chain="j"))
+        assert await session.post(wish) == ""
+        assert not client.exists(key), "it has ended"
+        client.delete(keys.seen(QUEUE, "j"))
+        client.hset(key, "a", "b")
+        assert key in await session.post(wish)
+
+
 @pytest.mark.parametrize("named", [True, False])
 async def test_a_chain_that_is_quicker_than_the_end_of_its_first_step_is_where_it_said_last(
     store: Store, named: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from support import group_tasks as t
 from support.fault_queue import QUEUE, REPLIES
 from support.groups import GROUP, enqueue
 from support.waiting import eventually
+from workd import Client
 from workd.broker import keys
 from workd.client import commands
 from workd.client.group_messages import Writer
@@ -89,6 +91,24 @@ def test_a_daemon_that_dies_between_two_queues_runs_no_step_twice_for_it(
     assert {(found["value"], found["status"]) for found in outcome} == {(value_of(3), "succeeded")}
     eventually(lambda: not queue.client.xlen(keys.stream("images")) and not queue.entries())
     assert not queue.dead_letters()
+
+
+def test_a_chain_that_is_cancelled_at_the_moment_of_its_going_to_another_queue_is_cancelled_there(
+    queue: FaultQueue, start_daemon: StartDaemon
+) -> None:
+    never = step(t.tell, str(queue.folder / "never"))
+    work = chain(never, step("wait_for").with_options(queue="images"))
+    draft, raw = Writer(JobOptions(), QUEUE, REPLIES).write(work)
+    chain_id = queue.client.execute_command(*commands.add(draft.queue, raw)).decode()
+    point = {"WORKD_FAULT_POINT": "after_post:1=SIGSTOP"}
+    daemon = start_daemon(ready=False, modules=MODULES, lease_s=LEASE_S, queues=QUEUES, environment=point)
+    stat = Path(f"/proc/{daemon.pid}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+    assert queue.client.exists(keys.seen("images", f"{QUEUE}:{chain_id}.1")), "the next step is there"
+    with Client(queue.server.url) as client:
+        assert client.cancel(chain_id) == "asked"
+    daemon.resume()
+    queue.ended(chain_id, status="cancelled")
 
 
 def test_groups_and_chains_come_through_a_storm_of_kills(queue: FaultQueue, start_daemon: StartDaemon) -> None:

@@ -12,9 +12,9 @@ from support.flying import QUEUE, flight
 from support.waiting import eventually_async
 from workd import settler as module
 from workd.broker.kinship import Kin, Post
-from workd.broker.ops import Finish, Settlement, SettleReply
+from workd.broker.ops import Finish, RenewReply, Settlement, SettleReply
 from workd.clock import Clock
-from workd.errors import BrokerUnavailableError
+from workd.errors import BrokerUnavailableError, FencedError
 from workd.flights import Book, Flight
 from workd.pulse import Pulse
 from workd.schedule import Alarm
@@ -32,17 +32,22 @@ class FakeSession:
         self._taken = list(taken)
         self._refusals = list(refusals)
         self.breaks = False
+        self.renewal = RenewReply(fenced=False)
 
     async def taken(self, queue: str, entry_ids: Sequence[str]) -> list[str]:
         self.calls.append(f"taken {' '.join(entry_ids)}")
         return self._taken
 
     async def post(self, post: Post) -> str:
-        self.calls.append(f"post {post.id}")
+        self.calls.append(f"post {post.id}" if post.course != "cancel" else f"cancel {post.chain} in {post.queue}")
         if self.breaks:
             self.breaks = False
             raise BrokerUnavailableError("gone")
         return self._refusals.pop(0) if self._refusals else ""
+
+    async def renew(self, queue: str, names: Sequence[str]) -> RenewReply:
+        self.calls.append(f"renew {' '.join(names)}")
+        return self.renewal
 
     async def settle(self, queue: str, items: Sequence[Settlement]) -> SettleReply:
         self.calls.append(f"settle {' '.join(item.entry_id for item in items)}")
@@ -178,3 +183,48 @@ async def test_all_that_goes_into_other_queues_goes_at_once(desk: Desk) -> None:
         await desk.settler.wait_empty()
     assert session.calls == ["taken 1-0 2-0 3-0", "post c.1", "post c.2", "post c.3", "settle 1-0 3-0"]
     assert desk.settler.held == 1
+
+
+GONE = Kin("c", post=Post("images", "c.1", b"{}"), chain="c", course="1 > images")
+
+
+async def test_a_chain_that_was_cancelled_just_before_it_was_known_to_be_elsewhere_is_cancelled_there(
+    desk: Desk,
+) -> None:
+    session = FakeSession(refusals=["", "> images", "> other"])
+    session.renewal = RenewReply(fenced=False, cancelled=frozenset({"c"}))
+    desk.put(1, GONE)
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    job = "1-0"  # no chain of its message: it is the first step
+    home = [f"cancel {job} in {QUEUE}", f"cancel {QUEUE}:{job} in images", f"cancel {QUEUE}:{job} in other"]
+    assert session.calls == ["taken 1-0", "post c.1", "settle 1-0", "renew c", *home]
+
+
+async def test_of_a_chain_that_nobody_cancels_and_of_one_at_its_end_no_wish_is_brought(desk: Desk) -> None:
+    session = FakeSession()
+    desk.put(1, GONE)
+    desk.put(2, elsewhere("c.1"))
+    async with desk.run(session):
+        await desk.settler.wait_empty()
+    assert session.calls == ["taken 1-0 2-0", "post c.1", "post c.1", "settle 1-0 2-0", "renew c"]
+
+
+async def test_a_wish_that_cannot_be_brought_is_told_and_holds_up_no_end(desk: Desk) -> None:
+    session = FakeSession(refusals=["", "the key is somebody else's"])
+    session.renewal = RenewReply(fenced=False, cancelled=frozenset({"c"}))
+    desk.put(1, GONE)
+    with capture_logs() as lines:
+        async with desk.run(session):
+            await desk.settler.wait_empty()
+    assert [(line["log_level"], line["error"]) for line in lines] == [("warning", "the key is somebody else's")]
+    assert not desk.book.flights
+
+
+async def test_a_lease_that_is_lost_at_that_moment_ends_the_session(desk: Desk) -> None:
+    session = FakeSession()
+    session.renewal = RenewReply(fenced=True)
+    desk.put(1, GONE)
+    with pytest.raises(FencedError):
+        async with desk.run(session) as running:
+            await asyncio.wait({running})

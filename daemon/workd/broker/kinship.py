@@ -26,7 +26,8 @@ class Post(NamedTuple):
     number: int = 0
     """Which step after the first this brings."""
     course: str = ""
-    """`> <queue>`: it has been brought there, and this only tells the queue where the chain began; else empty."""
+    """`> <queue>`: it has been brought there, and this only tells the queue where the chain began; `cancel`: nothing is
+    brought but the wish that the chain be cancelled; else empty."""
     source: str = ""
     """Which run of the last step brings the chain's end, by queue and entry: one that dies before it is settled is run
     again and brings it once more, a dead letter that is replayed brings another."""

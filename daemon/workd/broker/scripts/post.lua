@@ -5,10 +5,11 @@
 -- ARGV  1 prefix of the queue's keys  2 ms that a claim is kept while its job is on its way  3 id
 --       4 the next step's message, or ''  5 the chain's outcome, or ''  6 ms to keep the outcome  7 reply_to
 --       8 the chain's name in this queue  9 ms that `seen` is kept after the outcome
---       10 the next step's number  11 '> queue': the next step is there, and nothing is enqueued here; else ''
+--       10 the next step's number  11 '> queue': the next step is there, and nothing is enqueued here; 'cancel': the chain
+--       is to be cancelled where it is, and nothing else is brought; else ''
 --       12 the message's signature, or ''  13 whose end it is that ends the chain: queue and entry of its last step
 --
--- Returns '' when it is done, else what is in its way.
+-- Returns '' when it is done, else what is in its way; of 'cancel' '> queue' where it has gone on to there.
 --
 -- Invariant: twice is as good as once. A step is claimed under its id, which its place in the chain gives, in the script
 -- that enqueues it; a claim that is there means that it was enqueued before. An outcome is told once for each entry of the
@@ -29,6 +30,13 @@ local known = type(said) == 'string' and tonumber(string.match(said, '^chain (%d
 local function say(where)
   if known and known >= tonumber(index) then return end
   redis.pcall('SET', whole, 'chain ' .. index .. ' ' .. where, 'PX', claim_ms, 'GET')
+end
+
+if course == 'cancel' then
+  if said == 'done' then return '' end
+  local wish = prefix .. 'cancel:' .. chain
+  local wrong = problem(wish, redis.pcall('SET', wish, '1', 'PX', claim_ms, 'GET'))
+  return wrong or type(said) == 'string' and string.match(said, '^chain %d+ %S+ (> .*)$') or ''
 end
 
 if course ~= '' then
