@@ -104,7 +104,7 @@ def test_of_five_the_one_that_times_out_is_charged_and_the_others_run_again_toge
     queue: FaultQueue, start_async: Any
 ) -> None:
     start_async()
-    late, *others = together(queue, message("overstay", "sleep", timeout=0.5), *[message("linger", "gate")] * 4)
+    late, *others = together(queue, message("overstay", "sleep", timeout=3.0), *[message("linger", "gate")] * 4)
     letter = queue.dead_letter(late)
     assert (letter["reason"], letter["attempts"], letter["deliveries"]) == (b"timeout", b"1", b"1")
     stacks = json.loads(letter["error"])["traceback"]

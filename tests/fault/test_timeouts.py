@@ -66,7 +66,7 @@ def test_a_job_that_waits_behind_another_has_its_whole_time(queue: FaultQueue, s
 def test_a_timeout_charges_nothing_to_what_was_buffered_behind(queue: FaultQueue, start_daemon: StartDaemon) -> None:
     daemon = start_daemon(workers=1)
     queue.warm_up("step")
-    late, *behind = queue.push_together(message("step", "no gate", timeout=0.3), *[message("step")] * 20)
+    late, *behind = queue.push_together(message("step", "no gate", timeout=3.0), *[message("step")] * 20)
     queue.run(late)
     eventually(lambda: len(queue.pending(daemon.daemon_id)) == 21)
     assert queue.dead_letter(late)["reason"] == b"timeout"
