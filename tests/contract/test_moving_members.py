@@ -1,5 +1,6 @@
 """What a move of a queue leaves where it is, on every store: members of groups, which nobody would count elsewhere."""
 
+import json
 from typing import Any
 
 import pytest
@@ -84,3 +85,24 @@ async def test_the_claim_of_an_id_goes_with_the_job_that_is_moved(store: Store, 
     assert stream_ids(client) == []
     assert not client.exists(keys.seen(QUEUE, "mine"))
     assert client.exists(keys.seen(QUEUE, "another"))
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+@pytest.mark.parametrize(("home", "name"), [(None, "c"), ("images", "images:c")])
+async def test_what_is_said_of_a_chain_goes_with_its_step(
+    store: Store, scheduled: bool, home: str | None, name: str
+) -> None:
+    store.need_one_server()
+    client = store.client()
+    chain = {"id": "c", "index": 1} | ({"queue": home} if home else {})
+    raw = json.dumps({"task": "square", "id": f"{name}.1", "chain": chain}).encode()
+    async with store.session() as session:
+        await session.register(QUEUE)
+        [step] = await fetched(session, client, raw)
+        due_ms = FAR_MS if scheduled else None
+        await session.settle(QUEUE, [readd(step, job_id=f"{name}.1", has_producer_id=True, due_ms=due_ms)])
+        client.set(keys.seen(QUEUE, name), f"chain 1 {step.entry_id} = {name}.1")
+        client.set(keys.seen(QUEUE, "another"), "chain 1 7-7 = another.1")
+        moved = queue_care(store).move(QUEUE, OTHER)
+        assert moved == (Moved(scheduled=1) if scheduled else Moved(queued=1))
+    assert client.keys(keys.seen(QUEUE, "*")) == [keys.seen(QUEUE, "another").encode()]

@@ -52,6 +52,13 @@ local function void(job, score)
   if ms < 1e15 then redis.pcall('SET', ARGV[2] .. 'void:' .. job, '1', 'PX', string.format('%.0f', ms), 'GET') end
 end
 
+-- A chain is where its step is: what is said of it here (see settle.lua) would be wrong.
+local function forget_chain(chain)
+  if type(chain) ~= 'table' or type(chain.id) ~= 'string' then return end
+  local seen = ARGV[2] .. 'seen:' .. (type(chain.queue) == 'string' and chain.queue .. ':' or '') .. chain.id
+  if string.find(get(seen) or '', '^chain %d+ %S+ = ') then redis.call('DEL', seen) end
+end
+
 local function release(member, score)
   local _, last, id_bytes, signature_bytes = string.find(member, '^(%d+):(%d+):[%d ]+:%d+:')
   if not last then return end
@@ -60,7 +67,9 @@ local function release(member, score)
   if get(seen) == 'scheduled' then redis.call('DEL', seen) end
   local message = string.sub(member, last + id_bytes + signature_bytes + 1)
   local fine, told = pcall(cjson.decode, message)
-  local unique = fine and type(told) == 'table' and told.unique
+  if not fine or type(told) ~= 'table' then told = {} end
+  forget_chain(told.chain)
+  local unique = told.unique
   if type(unique) ~= 'string' then
     void(job, score)
   elseif get(ARGV[2] .. 'unique:' .. unique) == 'scheduled ' .. job then

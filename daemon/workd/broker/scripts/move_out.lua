@@ -15,9 +15,17 @@ if not redis.call('HGET', leases, me) then return 0 end
 local time = redis.call('TIME')
 redis.call('HSET', leases, me, string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3]))
 
-local function id_of(fields)
-  local fine, told = pcall(cjson.decode, fields.m or '')
-  return fields.id or fine and type(told) == 'table' and type(told.id) == 'string' and told.id
+local function told_by(message)
+  local fine, told = pcall(cjson.decode, message)
+  return fine and type(told) == 'table' and told or {}
+end
+
+-- A chain is where its step is: what is said of it here (see settle.lua) would be wrong.
+local function forget_chain(chain)
+  if type(chain) ~= 'table' or type(chain.id) ~= 'string' then return end
+  local seen = ARGV[4] .. 'seen:' .. (type(chain.queue) == 'string' and chain.queue .. ':' or '') .. chain.id
+  local place = redis.pcall('GET', seen)
+  if type(place) == 'string' and string.find(place, '^chain %d+ %S+ = ') then redis.call('DEL', seen) end
 end
 
 local function release(entry)
@@ -25,9 +33,11 @@ local function release(entry)
   local fields = {}
   for i = 1, row and #row[2] or 0, 2 do fields[row[2][i]] = row[2][i + 1] end
   if fields.id and fields.n then redis.pcall('SET', ARGV[4] .. 'void:' .. fields.id, '1', 'PX', ARGV[5], 'GET') end
-  local job = id_of(fields)
+  local told = told_by(fields.m or '')
+  local job = fields.id or type(told.id) == 'string' and told.id
   local seen = job and ARGV[4] .. 'seen:' .. job
   if seen and redis.pcall('GET', seen) == entry then redis.call('DEL', seen) end
+  forget_chain(told.chain)
 end
 
 local removed = 0
