@@ -17,6 +17,7 @@ import pytest
 from support.clients import KINDS, AnyClient, resolved
 from support.daemons import DaemonProcess
 from support.tls import SecureServer, certificate, secure_server
+from support.waiting import eventually
 from workd import AsyncClient, Client, RedisPool
 from workd.broker.session import Session
 from workd.errors import ServerUnavailableError
@@ -146,6 +147,34 @@ async def test_a_name_of_many_addresses_costs_one_deadline(kind: str, monkeypatc
             with pytest.raises(ServerUnavailableError, match="was not sent"):
                 await client.call("enqueue", "square", 4)
             assert time.monotonic() - began < 6
+
+
+@both
+async def test_a_resolver_that_hangs_costs_the_deadline_and_one_thread(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, released, asked = socket.getaddrinfo, threading.Event(), []
+
+    def answer(host: Any, *arguments: Any, **named: Any) -> Any:
+        if host != "slow.test":
+            return ask(host, *arguments, **named)
+        asked.append(host)
+        released.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "nobody knows")
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    try:
+        async with AnyClient(kind, "redis://slow.test:6379/0", deadline_s=0.5) as client:
+            for _ in range(3):
+                with pytest.raises(ServerUnavailableError, match="was not sent"):
+                    await client.call("enqueue", "square", 4)
+            assert kind == "async" or asked == ["slow.test"]
+            released.set()
+            with pytest.raises(ServerUnavailableError, match="nobody knows"):
+                await client.call("enqueue", "square", 4, options={"retries": 0})
+    finally:
+        released.set()
+    eventually(lambda: not any(thread.name == "workd-lookup" for thread in threading.enumerate()))
 
 
 @both

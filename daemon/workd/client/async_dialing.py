@@ -7,13 +7,13 @@ open when it is cancelled. So a name is resolved and its addresses are tried her
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, Connection
 
 from workd.broker.closing import closing_at_once
+from workd.client.lookup import is_address
 
 
 def trying_all_addresses(connection_class: type[AbstractConnection], span_s: float) -> type[Any]:
@@ -25,7 +25,7 @@ def trying_all_addresses(connection_class: type[AbstractConnection], span_s: flo
         dialed: socket.socket | None = None
 
         async def _connect(self) -> None:
-            if not _is_address(self.host):
+            if not is_address(self.host):
                 self.dialed = await dial(self.host, self.port, span_s / 2)
             try:
                 await super()._connect()
@@ -68,11 +68,3 @@ async def dial(host: str, port: int, span_s: float) -> socket.socket:
             sock.close()
             raise
     raise OSError(f"{host} has no address")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

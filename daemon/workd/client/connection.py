@@ -15,6 +15,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import hiredis
+from redis.connection import Connection as RedisConnection
+from redis.connection import SSLConnection
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
@@ -24,6 +26,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from workd.client.dialing import dial
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 REFUSALS: Final = (BusyLoadingError, AuthenticationError, AuthorizationError)
 """What Redis says no with, but redis-py takes for a broken connection."""
 
+_UNLIMITED_S: Final = 86_400.0  # of a connection that was given no deadline
 _LEAST_TIMEOUT_S: Final = 0.001
 _LATE_PART: Final = 1.01
 _READ_BYTES: Final = 65_536
@@ -104,17 +109,15 @@ class RawConnection(Protocol):
 
 
 @cache
-def timely(connection_class: type[RawConnection]) -> Callable[..., TimelyConnection]:
+def timely(connection_class: type[Any]) -> Callable[..., TimelyConnection]:
     """Make of one of redis-py's connection classes one whose every step ends with its deadline.
 
-    redis-py gives the whole of a timeout to each address of a name, and once more to TLS; here it is told, whenever it
-    asks, what is left: an address gets its share of that, so that one behind which nobody answers leaves time for the
-    others. Resolving the name is the C library's, which knows no timeout but its own.
+    redis-py gives the whole of a timeout to each step, TLS for one; here it is told, whenever it asks, what is left.
+    Finding somebody behind a name is not left to it: see dialing.py.
     """
 
-    class Timely(connection_class):  # type: ignore[misc, valid-type]  # a class that is known when it runs
+    class Timely(connection_class):  # type: ignore[misc]  # a class that is known when it runs
         deadline: Deadline | None = None
-        untried: int | None = None  # addresses
 
         @property
         def socket_timeout(self) -> float | None:
@@ -126,25 +129,31 @@ def timely(connection_class: type[RawConnection]) -> Callable[..., TimelyConnect
 
         @property
         def socket_connect_timeout(self) -> float | None:
-            if self.deadline is None:
-                return None
-            untried = _addresses(self) if self.untried is None else max(1, self.untried)
-            self.untried = untried - 1
-            return self.deadline.left_s() / untried
+            return self.socket_timeout
 
         @socket_connect_timeout.setter
         def socket_connect_timeout(self, value: float | None) -> None:
             """Take nothing, either."""
 
-    return Timely
+    if not issubclass(connection_class, RedisConnection):
+        return Timely  # a unix socket has no name
 
+    class Dialing(Timely):
+        def _connect(self) -> socket.socket:
+            keepalive = self.socket_keepalive_options if self.socket_keepalive else None
+            deadline = self.deadline or Deadline(_UNLIMITED_S)
+            sock = dial(self.host, self.port, self.socket_type, deadline, keepalive)
+            sock.settimeout(deadline.left_s())
+            if not issubclass(connection_class, SSLConnection):
+                return sock
+            try:
+                encrypted: socket.socket = self._wrap_socket_with_ssl(sock)
+            except BaseException:  # an interrupt, too
+                sock.close()
+                raise
+            return encrypted
 
-def _addresses(opening: object) -> int:
-    """Count the addresses that redis-py has just been given for the host; a second question costs little."""
-    host, port = getattr(opening, "host", None), getattr(opening, "port", None)
-    if host is None:  # a unix socket
-        return 1
-    return len(socket.getaddrinfo(host, port, getattr(opening, "socket_type", 0), socket.SOCK_STREAM)) or 1
+    return Dialing
 
 
 class TimelyConnection(RawConnection, Protocol):
