@@ -83,7 +83,7 @@ class Reader:
         except UnknownVersionError as error:
             return flight, retry.TaskUnknown(wire.ErrorInfo(type="UnknownVersion", message=str(error)), self._wall())
         if envelope.group is not None or envelope.then is not None or envelope.chain is not None:
-            flight.kin_ids = kin.ids_of(envelope, flight.job_id)
+            flight.kin_ids = kin.ids_of(envelope, flight.job_id, entry.queue)
             if wrong := kin.refusal(envelope):
                 return flight, _refused(wire.DeadReason.INVALID, "InvalidMessage", wrong)
         return flight, None

@@ -45,11 +45,11 @@ class Following:
 # ── on the way in ──
 
 
-def ids_of(envelope: Envelope, job_id: str) -> tuple[str, ...]:
+def ids_of(envelope: Envelope, job_id: str, queue: str) -> tuple[str, ...]:
     """Return the ids beside its own by which a job is cancelled; never empty for a job that has kin."""
     ids = () if envelope.group is None else (envelope.group.id,)
     if envelope.chain is not None:
-        return (*ids, _name_in(envelope.chain.queue, envelope.chain.id))
+        return (*ids, _name_of_step(envelope, job_id, queue))
     return ids or (job_id,)
 
 
@@ -245,8 +245,14 @@ def home_of(flight: Flight) -> str:
 
 def name_of(flight: Flight) -> str:
     """Return the chain's name in the queue where this step is."""
-    chain = flight.envelope.chain if flight.envelope is not None else None
-    return _name_in(None if chain is None else chain.queue, chain_id_of(flight))
+    return _name_of_step(flight.envelope, flight.job_id, flight.entry.queue)
+
+
+def _name_of_step(envelope: Envelope | None, job_id: str, queue: str) -> str:
+    chain = envelope.chain if envelope is not None else None
+    if chain is None:
+        return job_id
+    return _name_in(None if chain.queue == queue else chain.queue, chain.id)  # a move may have brought it home
 
 
 def _name_in(home: str | None, chain_id: str) -> str:

@@ -73,17 +73,18 @@ async def test_the_claim_of_an_id_goes_with_the_job_that_is_moved(store: Store, 
     client = store.client()
     async with store.session() as session:
         await session.register(QUEUE)
-        raw = b'{"task":"square","id":"mine"}'
+        raw = b'{"task":"square","id":"mine","unique":"key"}'
         [waits] = await fetched(session, client, raw)
-        assert await session.admit(QUEUE, [Admit(waits.entry_id, "mine", has_producer_id=True)]) == [Admitted.RUN]
+        admit = Admit(waits.entry_id, "mine", has_producer_id=True, unique="key")
+        assert await session.admit(QUEUE, [admit]) == [Admitted.RUN]
         if own_id:
             client.xclaim(STREAM, keys.GROUP, keys.waiting("square"), 0, [waits.entry_id], justid=True)
         else:
-            await session.settle(QUEUE, [readd(waits, job_id="mine", has_producer_id=True)])
+            await session.settle(QUEUE, [readd(waits, job_id="mine", has_producer_id=True, unique="key")])
         client.set(keys.seen(QUEUE, "another"), "7-7")
         assert queue_care(store).move(QUEUE, OTHER) == Moved(queued=1)
     assert stream_ids(client) == []
-    assert not client.exists(keys.seen(QUEUE, "mine"))
+    assert not client.exists(keys.seen(QUEUE, "mine"), keys.unique(QUEUE, "key"))
     assert client.exists(keys.seen(QUEUE, "another"))
 
 

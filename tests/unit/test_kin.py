@@ -141,6 +141,18 @@ def test_where_it_is_is_said_where_it_was_and_where_it_began_until_its_end(clerk
         assert {post.number for post in posts if tie.course} <= {int(tie.course[:1] or 0)}
 
 
+def test_a_step_that_was_moved_to_where_its_chain_began_is_known_there_by_the_chains_own_name(clerk: Clerk) -> None:
+    job = tied(id=f"{QUEUE}:j.2", chain={"id": "j", "index": 2, "queue": QUEUE}, then=[{"task": "b"}])
+    assert job.kin_ids == ("j",)
+    tie = ended(clerk, job, retry.Returned(b"5")).kin
+    assert tie is not None
+    assert (tie.chain, tie.course) == ("j", "3 = j.3")
+    last = tied(id=f"{QUEUE}:j.2", chain={"id": "j", "index": 2, "queue": QUEUE})
+    tie = ended(clerk, last, retry.Returned(b"5")).kin
+    assert tie is not None
+    assert (tie.chain, tie.course, tie.post) == ("j", "", None)
+
+
 def test_the_name_of_a_step_is_never_longer_than_an_id_may_be(clerk: Clerk) -> None:
     name = following(clerk, tied(id="x" * 128, then=[{"task": "b"}]))["id"]
     assert len(name) <= wire.MAX_ID_CHARS

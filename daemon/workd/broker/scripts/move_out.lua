@@ -6,8 +6,8 @@
 --
 -- Returns how many were removed. The others are a daemon's by now: they run here too.
 --
--- Invariant: nothing is done without the mover's lease, and only to what is pending for it. With a job goes the claim of its id,
--- or it would be kept for weeks. Others are left: a claim whose entry is not in the stream any more belongs to nobody, and one
+-- Invariant: nothing is done without the mover's lease, and only to what is pending for it. With a job go the claims that its
+-- message makes, or they would be kept for weeks. Others are left: a claim whose entry is not in the stream any more belongs to nobody, and one
 -- that says `scheduled` is void.
 
 local stream, leases, group, me = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
@@ -38,6 +38,8 @@ local function release(entry)
   local seen = job and ARGV[4] .. 'seen:' .. job
   if seen and redis.pcall('GET', seen) == entry then redis.call('DEL', seen) end
   forget_chain(told.chain)
+  local unique = job and type(told.unique) == 'string' and ARGV[4] .. 'unique:' .. told.unique
+  if unique and redis.pcall('GET', unique) == entry .. ' ' .. job then redis.call('DEL', unique) end
 end
 
 local removed = 0
