@@ -99,6 +99,8 @@ class Consumer:
         finally:
             session.cancel()
             await asyncio.wait({session})
+            if not session.cancelled():
+                session.exception()  # heard here: who is being cancelled does not come to ask for it below
         errors: list[BrokerError] = []
         try:
             session.result()

@@ -55,11 +55,16 @@ async def test_a_cancellation_is_never_taken_for_an_outage(monkeypatch: pytest.M
             except asyncio.CancelledError:
                 raise BaseExceptionGroup("session", [BrokerUnavailableError("gone")]) from None
 
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     consuming = asyncio.ensure_future(Aborting(SOURCE, cast("Any", None)).run())
     await entered.wait()
     consuming.cancel()
     await asyncio.wait({consuming}, timeout=20)
     assert consuming.cancelled()
+    del consuming
+    gc.collect()
+    assert complaints == [], "what broke it is nobody's business any more, and is no error in the log"
 
 
 async def test_it_tries_again_with_backoff_and_says_so_to_health(monkeypatch: pytest.MonkeyPatch) -> None:
