@@ -128,6 +128,25 @@ def test_an_editor_mends_a_message_or_changes_nothing(
     assert "does not start" in capsys.readouterr().err
 
 
+def test_what_somebody_wrote_in_an_editor_is_not_lost_with_a_mistake_in_it(
+    url: str, valkey: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry_id = lay(valkey)
+    editor = tmp_path / "editor.py"
+    editor.write_text('import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(\'{"task": "square", }\')')
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", f"{sys.executable} {editor}")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert app.call(["dead", "edit", entry_id]) == Exit.USAGE
+    kept, refused = capsys.readouterr().err.splitlines()
+    file = tmp_path / kept.rpartition("/")[2]
+    assert kept.startswith("workd: what you wrote is kept")
+    assert "nothing was changed" in refused
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text(file.read_text().replace(", }", ', "args": [5]}'))
+    assert app.call(["dead", "edit", entry_id, "--message", str(file)]) == Exit.OK
+
+
 def test_a_list_is_a_table_of_the_newest_with_a_way_on(
     url: str, valkey: Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

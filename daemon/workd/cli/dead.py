@@ -11,7 +11,7 @@ from workd.cli import dead_mending as mending
 from workd.cli import looking_after as shared
 from workd.cli.dead_filter import Filter, filtered
 from workd.cli.looking_after import AsJson, Config, QueueOption, RedisUrl, Yes
-from workd.errors import DeadLetterError
+from workd.errors import DeadLetterError, WorkdError
 from workd.exits import Exit
 
 if TYPE_CHECKING:
@@ -102,7 +102,12 @@ def edit(
         if mended is None:
             shared.note("nothing was changed")
             return Exit.FAILURE
-        admin.dead.edit(queue, entry, mended)
+        try:
+            admin.dead.edit(queue, entry, mended)
+        except WorkdError:
+            if message is None:
+                shared.note(f"what you wrote is kept: go on with --message {mending.keep(mended)}")
+            raise
     id = json.loads(mended).get("id") or letter.id  # it has been checked: it is a message
     if as_json:
         shared.echo_json({"id": id, "queue": queue, "entry_id": letter.entry_id})

@@ -40,6 +40,14 @@ def in_editor(letter: DeadLetter) -> bytes | None:
     return after.strip() if done.returncode == 0 and after != before else None
 
 
+def keep(message: bytes) -> str:
+    """Keep what a person has written and nobody took, in a file for that person alone; return its name."""
+    descriptor, name = tempfile.mkstemp(prefix="workd-", suffix=".json")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(message + b"\n")
+    return name
+
+
 def readable(message: bytes) -> bytes:
     """Indent what is JSON; what is none, is too deep, or has a number that Python cannot hold, is left as it is."""
     try:
