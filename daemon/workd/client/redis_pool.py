@@ -103,7 +103,7 @@ class RedisPool:
         result: AsyncResult[Any] = AsyncResult(self._callbacks, callback, error_callback)
         draft = self._draft(func)
         raw = message.build(draft, tuple(args), kwds or {})
-        self.send_some(draft, raw, iter(()), 1, iter([result.end]))
+        self._send_some(draft, raw, iter(()), 1, iter([result.end]))
         return result
 
     def map(
@@ -229,7 +229,7 @@ class RedisPool:
         draft = self._draft(func)
         sinks = map(progress.counted, map(result.place, count()))
         for first in (raws := _messages(draft, args_of_each)):  # no place is taken for what is not there
-            self.send_some(draft, first, raws, commands.MESSAGES_PER_CALL, sinks)
+            self._send_some(draft, first, raws, commands.MESSAGES_PER_CALL, sinks)
         progress.all_sent()
         result.no_more()
         return result
@@ -253,17 +253,17 @@ class RedisPool:
         shelf: Shelf[Any] = Shelf(max(_WINDOW, chunksize), ordered=ordered)
         raws = _messages(draft := self._draft(func), ((item,) for item in iterable))
         self._feeding.add(shelf)
-        pool_feeding.start(self, shelf, draft, raws, chunksize, progress)
+        pool_feeding.start(self._send_some, self._fed, shelf, draft, raws, chunksize, progress)
         return Arrivals(shelf, self)
 
-    def fed(self, shelf: Shelf[Any]) -> None:
+    def _fed(self, shelf: Shelf[Any]) -> None:
         """Take note that nothing more will be put on this shelf; for the thread of an imap."""
         with self._changed:
             self._feeding.discard(shelf)
             self._changed.notify_all()
 
-    def send_some(self, draft: Draft, first: bytes, others: Iterator[bytes], most: int, sinks: Iterator[Sink]) -> None:
-        """Enqueue `first` and what comes next, at most `most` in all and as there are places; for this package."""
+    def _send_some(self, draft: Draft, first: bytes, others: Iterator[bytes], most: int, sinks: Iterator[Sink]) -> None:
+        """Enqueue `first` and what comes next, at most `most` in all and as there are places."""
         if not (places := self._places.take(most)):
             raise _gone()
         try:
