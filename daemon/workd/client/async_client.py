@@ -33,13 +33,14 @@ R = TypeVar("R")
 
 
 class AsyncClient:
-    """A producer in one event loop.
+    """A producer in one event loop at a time.
 
         async with AsyncClient("redis://localhost:6379/0") as client:
             handle = await client.enqueue(square, 4)
             await handle.get(timeout=5)             # 16
 
-    Close it (`async with`, or `await close()`): a task waits for results once somebody has. Of many calls at
+    Close it (`async with`, or `await close()`): a task waits for results once somebody has. It may be used in one loop
+    after the other, as `asyncio.run` makes them, but not in two at a time: that is a RuntimeError. Of many calls at
     once some 30 are under way and the others wait their turn, with which their deadline begins. A call that is
     cancelled in the middle may or may not have enqueued its job.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ class AsyncCore:
         self.replies = ReplyTable()
         self.reader = async_reader_of(self.link, self.replies)
         self._closed = False
+        for abandon in (self.reader.abandon, self.link.abandon):
+            weakref.finalize(self, abandon).atexit = False
 
     async def close(self) -> None:
         """Stop the reader and close the connections; safe twice. Whoever waits looks for his result from then on."""

@@ -37,8 +37,24 @@ class AsyncLink:
         connection_class, self._settings = connection_settings(ConnectionPool, url)
         self._class = trying_all_addresses(connection_class, deadline_s)
         self._idle: list[Connection] = []
-        self.places = asyncio.Semaphore(_MOST_CONNECTIONS)  # one for each call that is under way
+        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+
+    @property
+    def places(self) -> asyncio.Semaphore:
+        """One for each call that is under way. RuntimeError in a second event loop while the first one is running."""
+        if (loop := asyncio.get_running_loop()) is not self._loop:
+            self._move_to(loop)
+        return self._places
+
+    def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin anew in another loop, as `asyncio.run` makes one each time: what was opened in the old one is gone."""
+        if self._loop is not None:
+            refuse_two_loops(self._loop)
+            self._idle.clear()  # nothing can be closed any more in a loop that has ended; the garbage collector does
+            self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._loop = loop
 
     async def call(self, command: Command) -> Any:
         """Send one command and return its answer; raises as `Link.call`."""
@@ -92,10 +108,19 @@ class AsyncLink:
     async def close(self) -> None:
         """Close what is idle; what is in use is closed when it comes back."""
         self._closed = True
+        _ = self.places  # moves to this loop, if need be: what was opened in one that has ended cannot be closed
         while self._idle:
             await disconnect(self._idle.pop())
 
+    def abandon(self) -> None:
+        """Have closed what is idle, from any thread: nobody has the client any more."""
+        self._closed = True
+        if self._idle and self._loop is not None:
+            with suppress(RuntimeError):  # that loop has ended
+                self._loop.call_soon_threadsafe(_abort, self._idle)
+
     async def _healthy(self) -> Connection:
+        _ = self.places  # which moves to this loop, if need be
         while self._idle:
             connection = self._idle.pop()
             if not _closed_by_server(connection):
@@ -119,6 +144,12 @@ class AsyncLink:
             self._idle.append(connection)
 
 
+def refuse_two_loops(first: asyncio.AbstractEventLoop) -> None:
+    """Raise RuntimeError while the loop that a client was used in before is still running."""
+    if first.is_running():
+        raise RuntimeError("this AsyncClient is used in another event loop that is still running: make one for each")
+
+
 def _closed_by_server(connection: Connection) -> bool:
     """Say whether the other end has gone, also if the loop has not had a turn to notice.
 
@@ -131,6 +162,14 @@ def _closed_by_server(connection: Connection) -> bool:
     poller = select.poll()
     poller.register(writer.get_extra_info("socket").fileno(), select.POLLIN)
     return bool(poller.poll(0))
+
+
+def _abort(connections: list[Connection]) -> None:
+    for connection in connections:
+        writer: asyncio.StreamWriter | None = connection._writer  # noqa: SLF001 (as above)
+        if writer is not None:
+            writer.transport.abort()
+        connection._reader = connection._writer = None  # noqa: SLF001 (else redis-py warns of what is closed by now)
 
 
 async def disconnect(connection: Connection) -> None:

@@ -85,6 +85,12 @@ class AsyncLinks(AsyncLink):
         for link in list(self._links.values()):
             await link.close()
 
+    def abandon(self) -> None:
+        """Have closed what is idle, from any thread."""
+        super().abandon()
+        for link in list(self._links.values()):
+            link.abandon()
+
     async def _link_for(self, command: Command, deadline: Deadline) -> AsyncLink:
         return self._link(self.servers.url_for(command) or await self._find(command, deadline))
 

@@ -44,10 +44,12 @@ class AsyncReplyReader:
 
     async def watch(self, queue: str) -> None:
         """Read this queue's replies from now on; returns before it is so."""
-        if queue in self._queues or self._stopped:
+        is_reading = self._is_reading()
+        if self._stopped or (is_reading and queue in self._queues):
             return
         self._queues |= {queue}
-        if self._task is None:
+        if not is_reading:
+            self._table.set_live(frozenset())
             self._task = asyncio.create_task(self._run(), name="workd-replies")
         for live in self._table.live:
             with suppress(ClientError, TimeoutError):  # then its read breaks, or times out
@@ -58,10 +60,22 @@ class AsyncReplyReader:
     async def stop(self) -> None:
         """End the task; safe twice, and safe before it was started."""
         self._stopped = True
-        if self._task is not None:
+        if self._task is not None and self._is_reading():
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
+
+    def abandon(self) -> None:
+        """Have the task end, from any thread: nobody has the client any more."""
+        self._stopped = True
+        if self._task is not None and not self._task.done():
+            with suppress(RuntimeError):  # its loop has ended
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    def _is_reading(self) -> bool:
+        """Say whether the task is there: `asyncio.run` cancels it at its end, and so may others; each has its loop."""
+        task = self._task
+        return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
 
     async def _run(self) -> None:
         while True:

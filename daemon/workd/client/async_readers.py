@@ -31,9 +31,11 @@ class AsyncReplyReaders:
 
     async def watch(self, queue: str) -> None:
         """Read this queue's replies from now on; returns before it is so."""
-        if queue in self._readers or self._stopped:
+        if self._stopped:
             return
-        reader = self._readers[queue] = AsyncReplyReader(self._link, QueueTable(self._table, queue))
+        reader = self._readers.get(queue)
+        if reader is None:
+            reader = self._readers[queue] = AsyncReplyReader(self._link, QueueTable(self._table, queue))
         await reader.watch(queue)
 
     async def stop(self) -> None:
@@ -41,3 +43,9 @@ class AsyncReplyReaders:
         self._stopped = True
         for reader in self._readers.values():
             await reader.stop()
+
+    def abandon(self) -> None:
+        """Have the tasks end, from any thread: nobody has the client any more."""
+        self._stopped = True
+        for reader in list(self._readers.values()):
+            reader.abandon()
