@@ -168,8 +168,10 @@ async def test_a_resolver_that_hangs_costs_the_deadline_and_one_thread(
             for _ in range(3):
                 with pytest.raises(ServerUnavailableError, match="was not sent"):
                     await client.call("enqueue", "square", 4)
+            assert eventually(lambda: asked)
             assert kind == "async" or asked == ["slow.test"]
             released.set()
+        async with AnyClient(kind, "redis://slow.test:6379/0", deadline_s=20) as client:
             with pytest.raises(ServerUnavailableError, match="nobody knows"):
                 await client.call("enqueue", "square", 4, options={"retries": 0})
     finally:
