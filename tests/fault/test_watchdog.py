@@ -53,6 +53,7 @@ async def starved(running: Supervisor, manager: NotifySocket) -> list[str]:
     """Wait until the daemon is not live, see that it feeds no more, however often it looks; return why."""
     await eventually_async(lambda: not running._vitals.live().ok, PATIENCE_S)
     reasons = list(running._vitals.live().reasons)
+    manager.catch_up()
     fed = len(manager.said("WATCHDOG"))
     assert fed, "it was fed before"
     looked = 0
@@ -67,6 +68,7 @@ async def starved(running: Supervisor, manager: NotifySocket) -> list[str]:
     while looked < FEEDS:
         running._dispatcher.on_change()
         await asyncio.sleep(0.01)
+    manager.catch_up()
     assert len(manager.said("WATCHDOG")) == fed
     return reasons
 
@@ -133,7 +135,9 @@ def test_a_loop_that_stands_still_starves_the_watchdog(start_daemon: StartDaemon
     manager.wait("WATCHDOG", count=3)
     daemon.pause()
     eventually(lambda: any(info.state == "T" for info in [state_of(daemon.pid)]))
+    manager.catch_up()
     fed = len(manager.said("WATCHDOG"))
+    manager.catch_up()
     assert len(manager.said("WATCHDOG")) == fed
     daemon.resume()
     manager.wait("WATCHDOG", count=fed + 1)

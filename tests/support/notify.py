@@ -49,6 +49,13 @@ class NotifySocket:
         """Wait until the latest status line has this in it; return the line."""
         return eventually(lambda: next((text for text in self.said("STATUS")[-1:] if part in text), ""), timeout_s)
 
+    def catch_up(self) -> None:
+        """Wait until all that was sent before this call has been read."""
+        mark = str(len(self._messages))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.sendto(f"X_MARK={mark}".encode(), self._path)
+        eventually(lambda: mark in self.said("X_MARK"))
+
     def close(self) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last_word:
             last_word.sendto(b"", self._path)
