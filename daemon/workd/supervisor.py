@@ -185,6 +185,8 @@ class Supervisor:
 
     def scale_by(self, workers: int) -> bool:
         """Have so many workers more, or fewer, as far as the bounds allow."""
+        if workers < 0 and not self._pool.size:  # where the load decides; one fewer must not bring one
+            return self._vitals.state in (State.RUNNING, State.QUIET)
         return self.scale(min(MAX_WORKERS, max(1, self._pool.size + workers)))
 
     def reload(self) -> asyncio.Future[str]:

@@ -107,6 +107,8 @@ async def test_without_work_there_are_no_workers_and_the_first_job_brings_one(ru
         for number in range(3):
             await eventually_async(lambda: not running._pool.slots, PATIENCE_S)
             assert running._vitals.ready().ok
+            assert running.scale_by(-1)
+            assert not running._pool.slots, "one fewer than none is none"
             job = queue.push("quick", number)
             await eventually_async(lambda job=job: queue.outcomes(job), PATIENCE_S)  # type: ignore[misc]
             queue.succeeded(job, value=number, attempts=1, deliveries=1)
