@@ -88,6 +88,7 @@ class Answerer:
         self._signing = signing
         self._began_at = clock.now_s()
         self._heard: dict[str, float] = {}
+        self._ordered: dict[str, float] = {}  # apart: who may only ask cannot fill it, and so keep orders out
         self._at_work: set[asyncio.Task[None]] = set()
         self._places = asyncio.Semaphore(AT_ONCE)
         self._complained = False
@@ -131,25 +132,26 @@ class Answerer:
         if is_order and not orders:
             self.ignored += 1
             return
-        if not command.is_for(self._id, self._queues) or not self._is_new(command):
+        refusal = self._refusal(command, text, digits) if is_order else ""
+        heard = self._ordered if is_order and not refusal else self._heard
+        if not command.is_for(self._id, self._queues) or not self._is_new(command, heard):
             self.ignored += 1
             return
         self.answered += 1
-        refusal = self._refusal(command, text, digits) if is_order else ""
         work = asyncio.ensure_future(self._answer(command, refusal))
         self._at_work.add(work)
         work.add_done_callback(self._at_work.discard)
 
-    def _is_new(self, command: wire.Command) -> bool:
+    def _is_new(self, command: wire.Command, heard: dict[str, float]) -> bool:
         """Say whether this is to be done: somebody waits for it still, and it was not heard before."""
         now = self._clock.now_s()
         if not command.at - wire.SLACK_S <= now <= command.at + command.wait_s + wire.SLACK_S:
             return False
-        for token in [token for token, until in self._heard.items() if until < now]:
-            del self._heard[token]
-        if command.reply in self._heard or len(self._heard) >= REMEMBERED or len(self._at_work) >= MOST_WAITING:
+        for token in [token for token, until in heard.items() if until < now]:
+            del heard[token]
+        if command.reply in heard or len(heard) >= REMEMBERED or len(self._at_work) >= MOST_WAITING:
             return False
-        self._heard[command.reply] = command.at + command.wait_s + 2 * wire.SLACK_S
+        heard[command.reply] = command.at + command.wait_s + 2 * wire.SLACK_S
         return True
 
     def _refusal(self, command: wire.Command, text: bytes, digits: bytes) -> str:

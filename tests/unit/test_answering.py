@@ -156,6 +156,19 @@ async def test_what_is_remembered_is_bounded_and_ends() -> None:
     assert len(case.answerer._heard) == 1
 
 
+async def test_who_may_only_ask_cannot_keep_orders_out() -> None:
+    signing = Signing((KEY,))
+    case = Case(signing)
+    for number in range(REMEMBERED):
+        await case.hear(command("ping", number, wait_s=3600.0), orders=False)
+    assert await case.hear(command("ping", REMEMBERED), orders=False) == []
+    assert await case.hear(command("quiet", REMEMBERED + 1)) == []  # nor does one that nobody has signed take a place
+    order = command("quiet", REMEMBERED + 2)
+    signed = signing.sign_command(order) + b" " + order
+    assert [answer.get("ok", True) for answer in await case.hear(signed)] == [True]
+    assert await case.hear(signed) == []
+
+
 async def test_few_are_done_at_a_time_and_few_wait() -> None:
     case = Case()
     case.broker.gate.clear()
