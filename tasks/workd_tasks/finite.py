@@ -23,8 +23,9 @@ _SHORT_BYTES: Final = 4096  # of a text: to parse it costs less than to look twi
 def refuse_unreadable(raw: bytes) -> None:
     """Raise `ValueError` if the valid JSON in `raw` is none that all readers take, for any of the reasons below."""
     refuse_non_finite(raw)
-    refuse_huge_integers(raw)
-    refuse_deep(raw)
+    if len(raw) > 2 * MAX_DEPTH:  # what is shorter has neither: most messages, and this is looked at for each of them
+        refuse_huge_integers(raw)
+        refuse_deep(raw)
 
 
 def refuse_non_finite(raw: bytes) -> None:
@@ -64,7 +65,7 @@ def refuse_huge_integers(raw: bytes) -> None:
 
 def refuse_deep(raw: bytes) -> None:
     """Raise `ValueError` if the valid JSON in `raw` is nested deeper than readers follow, with one level around it."""
-    if len(raw) <= 2 * MAX_DEPTH or raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
+    if raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return
     brackets = raw.translate(None, _NO_BRACKETS)
     for _ in range(_PEELS):  # what is rather flat, as nearly all is, comes off quickly; brackets in strings may stay
