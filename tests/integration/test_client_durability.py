@@ -8,6 +8,7 @@ import pytest
 
 from support.clients import KINDS, AnyClient
 from support.losing_proxy import LosingProxy
+from support.server_sets import small_cluster, wait_for_slots
 from support.servers import Server, valkey_binary
 from support.waiting import eventually
 from workd.broker import keys
@@ -44,6 +45,26 @@ async def test_a_durable_job_is_there_after_the_server_was_killed(kind: str, saf
         handles = await client.call("enqueue_many", "square", [(2,), (3,)])
         safe.restart()
         assert queued(safe) == [handle.id, *(other.id for other in handles)]
+
+
+@both
+async def test_in_a_cluster_the_node_of_each_queue_confirms(kind: str) -> None:
+    always = ("--appendfsync", "always")
+    queues = ("default", "mail", "urgent")  # in both halves of the slots
+    with small_cluster(valkey_binary(), [always, always]) as nodes:
+        async with AnyClient(kind, f"redis+cluster://127.0.0.1:{nodes[0].port}", deadline_s=20.0) as client:
+            for queue in queues:
+                await client.call("enqueue", "square", 1, options={**DURABLE, "queue": queue})
+        for node in nodes:
+            node.restart()
+        counts = []
+        for node in nodes:
+            wait_for_slots(node)
+            with node.client() as look:
+                names = [name.decode() for name in look.keys("*:stream")]
+                counts.append(len(names))
+                assert [look.xlen(name) for name in names] == [1] * len(names)
+    assert sorted(counts) == [1, 2]
 
 
 @both

@@ -20,7 +20,8 @@ from support.servers import DEBIAN_REDIS, Server
 from support.waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
 SERVICE = "mymaster"
 DOWN_AFTER_MS = 500
@@ -33,10 +34,12 @@ SLOTS = 16_384
 class Sentinel(Server):
     """One Sentinel process, watching one master."""
 
-    def __init__(self, master_port: int, service: str = SERVICE, password: str | None = None) -> None:
+    def __init__(
+        self, master_port: int, service: str = SERVICE, password: str | None = None, lines: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(DEBIAN_REDIS)
         self._password = password
-        lines = (
+        settings = (
             f"port {self.port}",
             "bind 127.0.0.1",
             f"dir {self.folder}",
@@ -44,8 +47,9 @@ class Sentinel(Server):
             f"sentinel down-after-milliseconds {service} {DOWN_AFTER_MS}",
             f"sentinel failover-timeout {service} 3000",
             *(() if password is None else (f"requirepass {password}",)),
+            *lines,
         )
-        (self.folder / "sentinel.conf").write_text("\n".join(lines) + "\n")
+        (self.folder / "sentinel.conf").write_text("\n".join(settings) + "\n")
 
     def client(self) -> redis.Redis:
         return plain_client(self.port, self._password)
@@ -300,6 +304,34 @@ class Cluster:
 def plain_client(port: int, password: str | None = None) -> redis.Redis:
     """Return a client over TCP, bytes in and out, RESP2, no retries of its own."""
     return redis.Redis(port=port, password=password, protocol=2, socket_timeout=10.0, retry=Retry(NoBackoff(), 0))
+
+
+@contextmanager
+def small_cluster(
+    binary: Path, flags: Sequence[tuple[str, ...]], ports: Sequence[int] = ()
+) -> Iterator[tuple[Server, Server]]:
+    """Run two masters with half of the slots each and flags of their own; they meet at `ports`, or the usual ones."""
+    bus_ports = free_port(), free_port()
+    own = [("--cluster-enabled", "yes", "--cluster-port", str(bus), *flags[n]) for n, bus in enumerate(bus_ports)]
+    with (
+        Server(binary, appendonly=True, extra=own[0]) as one,
+        Server(binary, appendonly=True, extra=own[1]) as other,
+        one.client() as here,
+        other.client() as there,
+    ):
+        here.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS // 2 - 1)
+        there.execute_command("CLUSTER", "ADDSLOTSRANGE", SLOTS // 2, SLOTS - 1)
+        there.execute_command("CLUSTER", "SET-CONFIG-EPOCH", 2)
+        here.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1] if ports else other.port, bus_ports[1])
+        for node in (one, other):
+            wait_for_slots(node)
+        yield one, other
+
+
+def wait_for_slots(node: Server) -> None:
+    """Wait until a node of a Cluster knows who has each slot."""
+    with node.client() as client:
+        eventually(lambda: b"cluster_state:ok" in client.execute_command("CLUSTER", "INFO"), timeout_s=READY_S)
 
 
 def _ask_until(ask: Callable[[], object], is_so: Callable[[], bool]) -> None:

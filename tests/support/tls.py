@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from support.ports import free_port
+from support.server_sets import SERVICE, Sentinel, small_cluster
 from support.servers import DEBIAN_REDIS, Server
 
 if TYPE_CHECKING:
@@ -69,26 +70,49 @@ def certificate(folder: Path, name: str = "server") -> Certificate:
     return made
 
 
+def _settings(own: Certificate, port: int) -> dict[str, str]:
+    """Return the settings of a server that speaks TLS on this port, to others of its kind as well."""
+    return {
+        "tls-port": str(port),
+        "tls-auth-clients": "no",
+        "tls-replication": "yes",
+        "tls-cert-file": str(own.certificate),
+        "tls-key-file": str(own.key),
+        "tls-ca-cert-file": str(own.certificate),
+    }
+
+
+def _flags(own: Certificate, port: int) -> tuple[str, ...]:
+    return tuple(word for name, value in _settings(own, port).items() for word in (f"--{name}", value))
+
+
 @contextmanager
 def secure_server(folder: Path) -> Iterator[SecureServer]:
     """Run Debian's Redis (the embedded Valkey was built without TLS) with TLS beside its other ways in."""
     if not DEBIAN_REDIS.exists():
         pytest.skip(f"{DEBIAN_REDIS} is missing: install Debian's redis-server to run the tests of TLS")
     own, tls_port = certificate(folder), free_port()
-    files = ("--tls-cert-file", str(own.certificate), "--tls-key-file", str(own.key))
-    extra = (
-        "--tls-port",
-        str(tls_port),
-        "--tls-auth-clients",
-        "no",
-        *files,
-        "--tls-ca-cert-file",
-        str(own.certificate),
-    )
-    with Server(DEBIAN_REDIS, extra=extra) as server:
+    with Server(DEBIAN_REDIS, extra=_flags(own, tls_port)) as server:
         with server.client() as admin:
             admin.execute_command(
                 "ACL", "SETUSER", USER, "on", f">{PASSWORD}", "~workd:*", "&workd:*", "+@all", "-@admin"
             )
             admin.execute_command("ACL", "SETUSER", "default", "off")
         yield SecureServer(server, own.certificate, tls_port)
+
+
+@contextmanager
+def secure_sentinel(folder: Path) -> Iterator[str]:
+    """Run a master and the Sentinel that names it, which hear nothing but TLS; give the address of the set."""
+    own, master_port, port = certificate(folder), free_port(), free_port()
+    lines = tuple(f"{name} {value}" for name, value in _settings(own, port).items())
+    with Server(DEBIAN_REDIS, extra=_flags(own, master_port)), Sentinel(master_port, lines=lines):
+        yield f"rediss+sentinel://127.0.0.1:{port}/{SERVICE}/0?ssl_ca_certs={own.certificate}"
+
+
+@contextmanager
+def secure_cluster(folder: Path) -> Iterator[str]:
+    """Run two masters with half of the slots each, which talk to each other by TLS; give the address of the first."""
+    own, ports = certificate(folder), (free_port(), free_port())
+    with small_cluster(DEBIAN_REDIS, [(*_flags(own, port), "--tls-cluster", "yes") for port in ports], ports):
+        yield f"rediss+cluster://127.0.0.1:{ports[0]}?ssl_ca_certs={own.certificate}"
