@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -183,7 +184,8 @@ class Consumer:
             for queue in source.queues:
                 pulse.expect("connecting", 2 * CALL_S)
                 await self._claim(session, queue)
-            dispatcher.clock.set_by(await session.now_ms())
+            asked_at_s = time.time()
+            dispatcher.clock.set_by(await session.now_ms(), asked_at_s)
             pulse.connected, pulse.trouble = True, ""
             pulse.rest("connecting")
             async with asyncio.TaskGroup() as group:

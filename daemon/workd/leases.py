@@ -9,6 +9,7 @@ queue.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from workd import faultpoints
@@ -92,12 +93,14 @@ async def take_over(
 
 async def _take_over_once(session: Session, dispatcher: Dispatcher, queue: str) -> int:
     """Return how many jobs were taken over."""
-    asked_at = asyncio.get_running_loop().time()
+    asked_at, asked_at_s = asyncio.get_running_loop().time(), time.time()
     reply = await session.takeover(queue)
     if reply.fenced:
         raise FencedError(queue)
     dispatcher.renewed_at[queue] = asked_at
-    dispatcher.clock.set_by(reply.server_ms)  # clocks drift and are set: a measure at the connection would grow old
+    dispatcher.clock.set_by(
+        reply.server_ms, asked_at_s
+    )  # clocks drift and are set: a measure at the connection would grow old
     dispatcher.alarms[queue].note(reply.next_due_ms)
     if dispatcher.gate.note_paused(queue, reply.paused):
         await session.interrupt()  # what is being read is read of the queues that were open before

@@ -33,7 +33,7 @@ class HandClock(Clock):
         super().__init__()
         self.now = now_s
 
-    def set_by(self, server_now_ms: float) -> None:
+    def set_by(self, server_now_ms: float, asked_at_s: float | None = None) -> None:
         self.now = server_now_ms / 1000
 
     def now_s(self) -> float:
