@@ -1,10 +1,12 @@
 import asyncio
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,7 +188,25 @@ async def test_a_slow_answer_is_waited_for() -> None:
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        assert await asyncio.to_thread(health.main, ["--http", f"127.0.0.1:{port}"]) == Exit.OK
+        assert await asyncio.to_thread(health.main, ["--http", f"127.0.0.1:{port}", "--timeout-s", "20"]) == Exit.OK
+
+
+def test_an_answer_in_drips_has_no_more_time_than_another(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                for byte in report(200, ok=True):
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        assert health.main(["--http", where, "--timeout-s", "0.5"]) == Exit.FAILURE
+        thread.join()
+    assert "timed out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seconds", ["-1", "0", "nan", "inf", "1e300", "soon"])

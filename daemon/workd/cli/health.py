@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sys
+import time
 from typing import Final, NamedTuple, NoReturn, TextIO
 
 from workd.address import DEFAULT_HTTP, Address, UnixAddress, parse
@@ -19,6 +20,7 @@ from workd.cli import plain
 from workd.exits import Exit
 
 _MAX_ANSWER_BYTES = 1 << 20
+_READ_BYTES = 1 << 16
 _OK = 200
 _LONGEST_WAIT_S = 86_400
 _HELP_COLUMNS = 100
@@ -70,11 +72,11 @@ def _write(stream: TextIO, line: str) -> None:
 
 
 def ask(where: Address, path: str, timeout_s: float) -> Answer:
-    """Send one request and read its answer; OSError or ValueError when there is none, or none of ours."""
+    """Send one request and read its answer; OSError or ValueError when there is none in time, or none of ours."""
+    until_s = time.monotonic() + timeout_s
     with _connect(where, timeout_s) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: workd\r\nConnection: close\r\n\r\n".encode())
-        with connection.makefile("rb") as stream:
-            raw = stream.read(_MAX_ANSWER_BYTES)
+        raw = _read(connection, until_s)
     head, _, body = raw.partition(b"\r\n\r\n")
     words = head.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():  # noqa: PLR2004 - version, status
@@ -84,6 +86,20 @@ def ask(where: Address, path: str, timeout_s: float) -> Answer:
     except ValueError:
         raise ValueError(f"{where} is not a workd: it answers HTTP {words[1].decode()}, no report") from None
     return Answer(int(words[1]), report if isinstance(report, dict) else {})
+
+
+def _read(connection: socket.socket, until_s: float) -> bytes:
+    """Read to the end, or up to that time of the monotonic clock: what comes in drips is no answer in time."""
+    raw = b""
+    while len(raw) < _MAX_ANSWER_BYTES:
+        left_s = until_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left_s)
+        if not (part := connection.recv(_READ_BYTES)):
+            break
+        raw += part
+    return raw
 
 
 def _connect(where: Address, timeout_s: float) -> socket.socket:
