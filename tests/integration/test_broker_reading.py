@@ -45,7 +45,7 @@ async def test_a_message_wakes_a_blocked_read(real_store: Store) -> None:
         began = time.monotonic()
         push(client, b"1")
         assert await task == [b"1"]
-        assert time.monotonic() - began < LONG_MS / 2_000
+        assert time.monotonic() - began < 1
 
 
 async def test_a_read_over_several_queues_is_woken_by_any_of_them(real_store: Store) -> None:

@@ -197,11 +197,11 @@ async def test_tls_that_stalls_after_a_slow_connection_costs_one_deadline(
 ) -> None:
     with deaf_port() as deaf, socket.create_server(("127.0.0.1", 0)) as silent:
         resolve_to(monkeypatch, deaf, silent.getsockname()[1])
-        async with AnyClient(kind, f"rediss://many.test:{deaf}/0", deadline_s=3.0, retries=0) as client:
+        async with AnyClient(kind, f"rediss://many.test:{deaf}/0", deadline_s=6.0, retries=0) as client:
             began = time.monotonic()
             with pytest.raises(ServerUnavailableError, match="was not sent"):
                 await client.call("enqueue", "square", 4)
-            assert time.monotonic() - began < 5.5  # two would be six
+            assert time.monotonic() - began < 8.4
 
 
 @both

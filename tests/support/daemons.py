@@ -31,8 +31,8 @@ MARK = "FAULT_TEST_DAEMON"
 FOLDER = "FAULT_TEST_FOLDER"
 TASKS = "support.fault_tasks"
 
-READY_TIMEOUT_S = 60.0
-EXIT_TIMEOUT_S = 30.0
+READY_TIMEOUT_S = 20.0
+EXIT_TIMEOUT_S = 15.0
 ORPHANS_TIMEOUT_S = 2.0  # the promise: what a dead daemon leaves behind is gone by then
 
 

@@ -44,18 +44,29 @@ def test_systemctl_stop_under_load_loses_nothing_and_ends_in_time(service: Servi
     assert Counter(service.ran()) == Counter(map(str, range(JOBS)))  # each once: what ran was waited for
 
 
-def test_a_stop_waits_for_the_job_that_runs(service: Service) -> None:
+def told_to_stop_with_a_job(service: Service) -> str:
+    """Tell a daemon to stop while a job runs that a gate holds, and return the job."""
     service.start()
     job = service.enqueue("hold", "gate")
     service.machine.eventually(lambda: service.ran() == ["gate"])
     service.machine.run("systemctl", "stop", "--no-block", service.unit)
     service.machine.eventually(lambda: service.property("ActiveState") == "deactivating")
-    assert "drain" in service.property("StatusText")
+    return job
+
+
+def assert_it_waits_for(service: Service, job: str) -> None:
+    """Open the gate and see that the stop has waited for this job."""
     service.machine.write("/var/lib/workd/gate", "")
     service.machine.eventually(lambda: service.property("ActiveState") == "inactive")
     assert service.property("Result") == "success"
     assert service.outcome(job)["status"] == "succeeded"
     assert service.ran() == ["gate"]
+
+
+def test_a_stop_waits_for_the_job_that_runs(service: Service) -> None:
+    job = told_to_stop_with_a_job(service)
+    assert "drain" in service.property("StatusText")
+    assert_it_waits_for(service, job)
 
 
 def stops_for_s(service: Service) -> float:
@@ -67,17 +78,9 @@ def stops_for_s(service: Service) -> float:
 def test_a_drain_may_take_longer_than_the_units_stop_timeout(service: Service) -> None:
     service.drop_in("[Service]\nTimeoutStopSec=5\n")
     service.machine.write(SETTINGS, CONFIG.replace("drain_s = 20", "drain_s = 200"))
-    service.start()
-    job = service.enqueue("hold", "gate")
-    service.machine.eventually(lambda: service.ran() == ["gate"])
-    service.machine.run("systemctl", "stop", "--no-block", service.unit)
-    service.machine.eventually(lambda: service.property("ActiveState") == "deactivating")
+    job = told_to_stop_with_a_job(service)
     service.machine.eventually(lambda: stops_for_s(service) > 7)  # it would have been killed by now
-    service.machine.write("/var/lib/workd/gate", "")
-    service.machine.eventually(lambda: service.property("ActiveState") == "inactive")
-    assert service.property("Result") == "success"
-    assert service.outcome(job)["status"] == "succeeded"
-    assert service.ran() == ["gate"]
+    assert_it_waits_for(service, job)
 
 
 def test_a_drain_that_is_over_before_its_jobs_hands_them_back(service: Service) -> None:
